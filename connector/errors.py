@@ -130,6 +130,7 @@ class OutputError(OciSyncError):
 
     reasons: ClassVar[dict[str, bool]] = {
         "KafkaUnreachable": True,
+        "KafkaRefused": True,
         "Fenced": True,
         "NotOwner": True,
         "CommitUnknown": True,

@@ -1,0 +1,233 @@
+"""Producers, consumers and the admin client from librdkafka properties; one door for their errors and threads.
+
+Rules. (1) The user's properties pass through under their own names; the few that would break a promise are refused by
+`check_properties`. (2) A blocking call runs in a thread of `Clients`, with a finite time-out. (3) A KafkaError becomes
+an OutputError here and nowhere else; what the error callback heard last is part of it, because a refused password or
+certificate shows up elsewhere only as a time-out. (4) librdkafka's own log lines are heard at DEBUG alone: in an outage
+they repeat for ever, and an unchanged tick is one line.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from connector.errors import ConfigError, OutputError
+
+Property = str | int | float | bool
+T = TypeVar("T")
+
+_LIBRDKAFKA_LOG = logging.getLogger("connector.kafka.librdkafka")
+
+# What the promises stand on; a user's value could only break them.
+_OURS = {
+    "transactional.id": "it is <group>-<partition>, so that a takeover ends what a crashed owner left open",
+    "enable.idempotence": "it is always on",
+    "acks": "it is always 'all'",
+    "group.id": "it is the setting 'group' of worker.yaml",
+    "enable.auto.commit": "offsets are committed in the transaction of their records",
+    "enable.auto.offset.store": "offsets are committed in the transaction of their records",
+    "isolation.level": "our readers are always read_committed",
+    "auto.offset.reset": "it is set by purpose",
+    "enable.partition.eof": "it is set by purpose",
+}
+
+# Properties of one client kind only; the other kind would log a warning for each.
+_PRODUCER_ONLY = (
+    "queue.buffering.", "linger.ms", "batch.", "compression.", "request.timeout.ms", "message.timeout.ms",
+    "delivery.", "retries", "retry.backoff.", "partitioner", "sticky.", "transaction.", "request.required.acks",
+)  # fmt: skip
+_CONSUMER_ONLY = (
+    "session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.", "max.poll.interval.ms",
+    "fetch.", "queued.", "check.crcs", "max.partition.fetch.bytes", "client.rack",
+)  # fmt: skip
+
+_UNREACHABLE = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
+_REFUSED_LOGIN = {
+    KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}  # fmt: skip
+_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
+_NOT_OWNER = {
+    KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS, KafkaError.STALE_MEMBER_EPOCH, KafkaError.FENCED_MEMBER_EPOCH,
+}  # fmt: skip
+
+ACLS = (
+    "Write and Describe on TransactionalId prefix '<group>-'; Read on Group '<group>'; Read, Write, Describe and "
+    "DescribeConfigs on the offsets topic and on each flow's topic; Create on them where topics.manage is 'create'"
+)
+
+
+def check_properties(properties: Mapping[str, Property]) -> None:
+    """Raise ConfigError BadValue for a property that the connector must set itself."""
+    for name in properties:
+        if name in _OURS:
+            raise ConfigError(
+                reason="BadValue",
+                doing=f"reading the kafka property {name!r}",
+                cause=f"the connector sets it itself: {_OURS[name]}",
+                remedy="remove it from worker.yaml (operator)",
+            )
+
+
+class Clients:
+    """Makes clients of one cluster and runs their blocking calls; `async with` ends its threads.
+
+    `bootstrap` is for messages.
+    """
+
+    def __init__(self, properties: Mapping[str, Property]) -> None:
+        check_properties(properties)
+        self._properties = dict(properties)
+        self.bootstrap = str(properties.get("bootstrap.servers", ""))
+        self.last_error: KafkaError | None = None
+        # 64: one commit a partition may block for its time-out, and restores and admin calls must not queue behind.
+        self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="kafka")
+        _LIBRDKAFKA_LOG.setLevel(logging.DEBUG if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a blocking function, run in a thread. Cancelling the wait does not stop the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def producer(self, transactional_id: str, message_max_bytes: int, ours: Mapping[str, Property]) -> Producer:
+        """A transactional producer, not yet initialised."""
+        return self._make(
+            Producer,
+            {
+                "compression.type": "lz4",
+                **self._for_kind(_CONSUMER_ONLY),
+                "transactional.id": transactional_id,
+                "message.max.bytes": message_max_bytes,
+                # The broker checks the whole batch against the topic's limit, so no batch may outgrow one message.
+                "batch.size": min(1_000_000, message_max_bytes),
+                **ours,
+            },
+        )
+
+    def consumer(self, group: str, ours: Mapping[str, Property]) -> Consumer:
+        """A consumer that commits nothing by itself and reads committed records only, unless `ours` says otherwise."""
+        return self._make(
+            Consumer,
+            {
+                **self._for_kind(_PRODUCER_ONLY),
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                **ours,
+            },
+        )
+
+    def admin(self) -> AdminClient:
+        """An admin client."""
+        return self._make(AdminClient, self._for_kind(_PRODUCER_ONLY + _CONSUMER_ONLY))
+
+    def error(self, doing: str, error: KafkaError) -> OutputError:
+        """The OutputError for what librdkafka said while `doing`."""
+        return output_error(doing, error, self.bootstrap, self.last_error)
+
+    def heard_from_broker(self) -> None:
+        """Forget the last error: something just worked."""
+        self.last_error = None
+
+    def _make(self, kind: Callable[..., T], properties: dict[str, Property]) -> T:
+        merged = {"client.id": "oci-sync", **properties, "error_cb": self._heard}
+        try:
+            return kind(merged, logger=_LIBRDKAFKA_LOG)
+        except (KafkaException, TypeError, ValueError) as error:
+            detail = error.args[0] if error.args else error
+            text = detail.str() if isinstance(detail, KafkaError) else str(detail)
+            raise ConfigError(
+                reason="BadValue",
+                doing="making a Kafka client of the properties under 'kafka' in worker.yaml",
+                cause=text,
+                remedy="correct the property; the names are librdkafka's (operator)",
+            ) from error
+
+    def _for_kind(self, foreign: tuple[str, ...]) -> dict[str, Property]:
+        return {name: value for name, value in self._properties.items() if not name.startswith(foreign)}
+
+    def _heard(self, error: KafkaError) -> None:
+        # _ALL_BROKERS_DOWN follows the error that says why; keep the one that says why.
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last_error is None:
+            self.last_error = error
+
+
+def output_error(doing: str, error: KafkaError, bootstrap: str = "", last: KafkaError | None = None) -> OutputError:
+    """The OutputError of a KafkaError; `last` is what the error callback heard before it. Pure."""
+    code = error.code()
+    if code in _UNREACHABLE and last is not None and last.code() in _REFUSED_LOGIN:
+        code, error = last.code(), last
+    heard = f"; last heard: {last.str()}" if last is not None and last is not error and code in _UNREACHABLE else ""
+    cause = f"{error.name()}: {error.str()}{heard}"
+    if code in _UNREACHABLE:
+        return OutputError(
+            reason="KafkaUnreachable",
+            doing=doing,
+            cause=cause,
+            remedy=f"check that a broker answers at {bootstrap or 'bootstrap.servers'} and that its "
+            "advertised.listeners can be reached from here (operator)",
+        )
+    if code in _REFUSED_LOGIN:
+        return OutputError(
+            reason="NotAuthorized",
+            doing=doing,
+            cause=cause,
+            remedy=f"check the security properties under 'kafka'; the ACLs needed are: {ACLS} (operator)",
+        )
+    if code in _FENCED:
+        return OutputError(
+            reason="Fenced",
+            doing=doing,
+            cause=f"{cause}; another worker took this partition over, or the transaction outlived its time-out",
+            remedy="nothing to do if a rebalance just happened; the owner pulls at its next tick (nobody)",
+        )
+    if code in _NOT_OWNER:
+        return OutputError(
+            reason="NotOwner",
+            doing=doing,
+            cause=f"{cause}; this worker's membership in the group is out of date",
+            remedy="nothing to do; the partition's owner pulls at its next tick (nobody)",
+        )
+    if code == KafkaError.MSG_SIZE_TOO_LARGE:
+        return OutputError(
+            reason="RecordTooLarge",
+            doing=doing,
+            cause=cause,
+            remedy="raise max.message.bytes of the topic, or leave the file out with 'exclude' (operator)",
+        )
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+        return OutputError(
+            reason="TopicMissing",
+            doing=doing,
+            cause=cause,
+            remedy="create the topic (oci-sync creates it at start where topics.manage is 'create') (operator)",
+        )
+    return OutputError(
+        reason="KafkaRefused",
+        doing=doing,
+        cause=cause,
+        remedy="see the broker's log for the same time (operator)",
+        transient=error.retriable(),
+    )
+
+
+def kafka_error_of(error: KafkaException) -> KafkaError:
+    """The KafkaError inside a KafkaException."""
+    inner = error.args[0] if error.args else None
+    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))

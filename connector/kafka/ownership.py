@@ -1,0 +1,204 @@
+"""Who owns which partition of the offsets topic: the membership of this worker, polled and published.
+
+Workers form a consumer group on the offsets topic; whoever is assigned a partition restores it and runs its sources.
+Rules. (1) One thread polls and does nothing else, so a long pull never costs the membership; the partitions are paused,
+for their records are read by `changelog`. (2) After each poll the thread publishes generation, member and assignment;
+`Ownership.fence` proves a transaction by them, of the very moment. (3) A revocation returns only after the partition's
+pulls have ended: the broker does check the member, but not which partition that member owns.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from connector.errors import OutputError
+from connector.kafka.clients import Clients, Property, kafka_error_of
+from connector.kafka.membership import Fence, Membership, fence, not_owner, read_membership
+
+_LOG = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+# A revocation waits for a commit under way (transaction time-out 60 s), and max.poll.interval.ms (300 s) bounds it.
+_REVOKE_SECONDS = 90.0
+
+
+class Owner(Protocol):
+    """Who is told of assignments: the source worker."""
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """These partitions are ours now; returns at once."""
+        ...
+
+    async def revoked(self, partitions: frozenset[int], *, lost: bool) -> None:
+        """These are to be given up: returns when nothing of them is written any more."""
+        ...
+
+    async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
+        """The group cannot be joined or stayed in; `fatal` when this member will never recover."""
+        ...
+
+    def polled(self) -> None:
+        """The polling thread turned once more. Called from that thread."""
+        ...
+
+
+class Ownership:
+    """The membership of one worker in its group; `async with` joins and leaves."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        topic: str,
+        group: str,
+        owner: Owner,
+        instance_id: str | None = None,
+        properties: dict[str, Property] | None = None,
+    ) -> None:
+        self._clients = clients
+        self._topic = topic
+        self._group = group
+        self._owner = owner
+        self._properties: dict[str, Property] = {
+            "session.timeout.ms": 15_000,
+            "heartbeat.interval.ms": 3_000,
+            "partition.assignment.strategy": "range",
+        }
+        self._properties.update(properties or {})
+        if self._properties.get("group.protocol") == "consumer":
+            for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
+                self._properties.pop(name, None)
+        if instance_id:
+            self._properties["group.instance.id"] = instance_id
+        self._incremental = (
+            self._properties.get("group.protocol") == "consumer"
+            or self._properties.get("partition.assignment.strategy") == "cooperative-sticky"
+        )
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._assignment: frozenset[int] = frozenset()
+        self._published: Membership | None = None
+        self._consumer: Consumer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: asyncio.Future[None] | None = None
+        self._failure: OutputError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._consumer = self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
+        self._thread = asyncio.ensure_future(self._clients.call(self._poll, self._consumer))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            await self._thread
+
+    def __repr__(self) -> str:
+        published = self._published
+        generation = published.generation if published else None
+        return f"<Ownership group={self._group} generation={generation} partitions={sorted(self._assignment)}>"
+
+    def fence(self, positions: dict[int, int]) -> Fence:
+        """The proof for a transaction, of this very moment. Raises OutputError NotOwner. Called from commit threads."""
+        with self._lock:
+            published, consumer = self._published, self._consumer
+            if published is None or consumer is None:
+                raise not_owner("this worker is not in the group")
+            current = consumer.consumer_group_metadata()
+        # A rebalance may have moved the generation since the last poll; then what we own is not known yet.
+        if current != published.metadata:
+            raise not_owner("the group is rebalancing")
+        return fence(published, self._topic, positions)
+
+    def _poll(self, consumer: Consumer) -> None:
+        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        try:
+            while not self._stop.is_set():
+                message = consumer.poll(_POLL_SECONDS)
+                self._publish(consumer)
+                self._owner.polled()
+                if message is not None and (error := message.error()) is not None:
+                    self._note(error)
+        except KafkaException as error:
+            self._note(kafka_error_of(error))
+        finally:
+            with self._lock:
+                self._published = None
+            consumer.close()
+            with self._lock:
+                self._consumer = None
+
+    def _publish(self, consumer: Consumer) -> None:
+        with self._lock:
+            metadata = consumer.consumer_group_metadata()
+            if metadata is not None and (self._published is None or self._published.metadata != metadata):
+                self._published = read_membership(metadata, self._assignment)
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED):
+            _LOG.debug("group %s: %s", self._group, error.str())
+            return
+        failure = self._clients.error(f"taking part in consumer group {self._group}", error)
+        if self._failure is None or self._failure.reason != failure.reason:
+            self._tell(self._owner.group_failed(failure, fatal=error.fatal()))
+        self._failure = failure
+
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        at_end = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions]
+        if self._incremental:
+            consumer.incremental_assign(at_end)
+        else:
+            consumer.assign(at_end)
+        if at_end:
+            consumer.pause(at_end)
+        new = frozenset(part.partition for part in partitions)
+        self._failure = None
+        self._clients.heard_from_broker()
+        with self._lock:
+            self._assignment |= new
+            self._published = read_membership(consumer.consumer_group_metadata() or b"", self._assignment)
+        self._tell(self._owner.assigned(new))
+
+    def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, lost=True)
+
+    def _give_up(self, consumer: Consumer, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
+        old = frozenset(part.partition for part in partitions)
+        # The owner ends its pulls first: a commit under way still needs the assignment it was begun with.
+        self._tell(self._owner.revoked(old, lost=lost))
+        with self._lock:
+            self._assignment -= old
+            if self._published is not None:
+                self._published = Membership(
+                    self._published.generation, self._published.member_id, self._assignment, self._published.metadata
+                )
+        if self._incremental:
+            consumer.incremental_unassign(list(partitions))
+        else:
+            consumer.unassign()
+
+    def _tell(self, notice: Awaitable[Any]) -> None:
+        """Run a notice on the event loop and wait for it, bounded; called from the polling thread."""
+        if self._loop is None:
+            return
+        done = asyncio.run_coroutine_threadsafe(_awaited(notice), self._loop)
+        try:
+            done.result(_REVOKE_SECONDS)
+        except TimeoutError:
+            _LOG.error("group %s: a pull did not end within %.0f s of its revocation", self._group, _REVOKE_SECONDS)
+            done.cancel()
+
+
+async def _awaited(notice: Awaitable[Any]) -> None:
+    await notice

@@ -1,0 +1,302 @@
+"""Topics: create one, or check that one fits. Pure functions decide what must hold; doing asks the admin client.
+
+Rules. (1) `create` makes a missing topic and checks an existing one; `check` never creates. (2) A topic that would
+break a promise is refused with the command that mends it; nothing is altered behind the platform team's back.
+(3) Where the cluster forbids DescribeConfigs, the settings count as unknown: said once, and the broker's own refusal
+must do.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from connector.errors import OutputError
+from connector.kafka.clients import Clients, kafka_error_of
+
+_LOG = logging.getLogger(__name__)
+_ADMIN_SECONDS = 15.0
+
+Manage = Literal["create", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as we need it. `config` is what it is created with; `max_message_bytes` is what must fit into it."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+    max_message_bytes: int
+    partitions_must_match: bool = False
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it is. `config` is None where the cluster does not let us read it."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] | None
+
+    @property
+    def max_message_bytes(self) -> int | None:
+        """The largest batch the topic takes, None where unknown."""
+        value = (self.config or {}).get("max.message.bytes", "")
+        return int(value) if value.isdigit() else None
+
+
+def layer_topic(name: str, *, partitions: int, replication_factor: int, max_file_size: int) -> TopicSpec:
+    """The topic of a flow's records (contract 1): compacted; each pull stays whole for a day, tombstones for a week.
+
+    A text file at most doubles in JSON (quotes, backslashes, line ends); control characters may take more, and such
+    a file meets the size check before the transaction.
+    """
+    needed = 2 * max_file_size + 65_536
+    return TopicSpec(
+        name=name,
+        partitions=partitions,
+        replication_factor=replication_factor,
+        config={
+            "cleanup.policy": "compact",
+            "min.compaction.lag.ms": "86400000",
+            "delete.retention.ms": "604800000",
+            "max.message.bytes": str(needed),
+        },
+        max_message_bytes=needed,
+        purpose="records",
+    )
+
+
+def offsets_topic(name: str, *, partitions: int, replication_factor: int) -> TopicSpec:
+    """The topic of source offsets (contract 2): compacted, small segments so that a restore reads little.
+
+    8 MiB hold the paths of about 80,000 files in one offset.
+    """
+    needed = 8 * 1024 * 1024
+    return TopicSpec(
+        name=name,
+        partitions=partitions,
+        replication_factor=replication_factor,
+        config={
+            "cleanup.policy": "compact",
+            "segment.bytes": str(16 * 1024 * 1024),
+            "min.cleanable.dirty.ratio": "0.1",
+            "max.message.bytes": str(needed),
+        },
+        max_message_bytes=needed,
+        partitions_must_match=True,
+        purpose="source offsets",
+    )
+
+
+def misfits(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[tuple[str, str]]:
+    """What about the topic would break a promise: pairs of cause and remedy. Pure."""
+    found: list[tuple[str, str]] = []
+    alter = f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {topic.name}"
+    policy = (topic.config or {}).get("cleanup.policy")
+    if policy is not None and "compact" not in policy:
+        found.append(
+            (
+                f"cleanup.policy is {policy!r}, so {spec.purpose} would vanish with age",
+                f"{alter} --add-config cleanup.policy=compact",
+            )
+        )
+    elif policy is not None and spec.partitions_must_match and "delete" in policy:
+        found.append(
+            (
+                f"cleanup.policy is {policy!r}: 'delete' would forget {spec.purpose}, and everything be pulled again",
+                f"{alter} --add-config cleanup.policy=compact",
+            )
+        )
+    if spec.partitions_must_match and topic.partitions != spec.partitions:
+        found.append(
+            (
+                f"it has {topic.partitions} partitions and worker.yaml says {spec.partitions}; another number moves "
+                "each source to another partition, where its offset is not",
+                f"set offsets.partitions to {topic.partitions} in worker.yaml, or name a new topic",
+            )
+        )
+    return found
+
+
+def too_small(spec: TopicSpec, topic: Topic, bootstrap: str) -> str | None:
+    """The sentence that says that the topic takes less than the largest allowed file may need; None where it fits."""
+    limit = topic.max_message_bytes
+    if limit is None or limit >= spec.max_message_bytes:
+        return None
+    return (
+        f"topic {topic.name} has max.message.bytes={limit}; the largest allowed record may need "
+        f"{spec.max_message_bytes}. Larger files will be refused; to raise it: kafka-configs.sh --bootstrap-server "
+        f"{bootstrap} --alter --entity-type topics --entity-name {topic.name} "
+        f"--add-config max.message.bytes={spec.max_message_bytes}"
+    )
+
+
+class Topics:
+    """Asks and tells the cluster about topics. All methods raise OutputError (see `clients`)."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._admin_client: AdminClient | None = None
+        self._config_forbidden = False
+
+    @property
+    def _admin(self) -> AdminClient:
+        if self._admin_client is None:
+            self._admin_client = self._clients.admin()
+        return self._admin_client
+
+    async def describe(self, names: Sequence[str]) -> dict[str, Topic]:
+        """The topics that exist, by name; a missing one is not in the answer."""
+        try:
+            metadata = await self._clients.call(self._admin.list_topics, None, _ADMIN_SECONDS)
+        except KafkaException as error:
+            raise self._clients.error("asking the cluster for its topics", kafka_error_of(error)) from error
+        partitions = {
+            name: len(found.partitions)
+            for name in names
+            if (found := metadata.topics.get(name)) is not None and found.error is None
+        }
+        configs = await self._configs(list(partitions))
+        return {name: Topic(name, count, configs.get(name)) for name, count in partitions.items()}
+
+    async def ensure(self, specs: Sequence[TopicSpec], manage: Manage) -> dict[str, Topic]:
+        """Every topic of `specs` as it is, created where that is missing and allowed.
+
+        Raises OutputError TopicMissing, TopicMisfit, NotAuthorized, KafkaUnreachable.
+        """
+        found = await self.describe([spec.name for spec in specs])
+        missing = [spec for spec in specs if spec.name not in found]
+        if missing and manage == "check":
+            spec = missing[0]
+            config = " ".join(f"--config {key}={value}" for key, value in spec.config.items())
+            raise OutputError(
+                reason="TopicMissing",
+                doing=f"checking topic {spec.name}",
+                cause="it does not exist, and topics.manage is 'check'",
+                remedy=f"kafka-topics.sh --bootstrap-server {self._clients.bootstrap} --create --topic {spec.name} "
+                f"--partitions {spec.partitions} {config} (operator)",
+            )
+        if missing:
+            await self._create(missing)
+            found.update(await self._await_created([spec.name for spec in missing]))
+        for spec in specs:
+            self._check(spec, found[spec.name])
+        return found
+
+    async def end_offsets(self, topic: str, partitions: Sequence[int], *, committed: bool) -> dict[int, int]:
+        """The high watermark of each partition, or with `committed` the last stable offset."""
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        return await self._offsets(topic, partitions, OffsetSpec.latest(), isolation)
+
+    async def start_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """The first offset of each partition."""
+        return await self._offsets(topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+
+    async def group_members(self, group: str) -> list[str]:
+        """`client id @ host` of each live member of a consumer group; empty where there is no such group."""
+        doing = f"asking for the members of group {group}"
+        futures = self._admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
+        try:
+            description = await asyncio.wrap_future(futures[group])
+        except KafkaException as error:
+            if kafka_error_of(error).code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            raise self._clients.error(doing, kafka_error_of(error)) from error
+        return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
+
+    def _check(self, spec: TopicSpec, topic: Topic) -> None:
+        for cause, remedy in misfits(spec, topic, self._clients.bootstrap):
+            raise OutputError(
+                reason="TopicMisfit",
+                doing=f"checking topic {topic.name} for {spec.purpose}",
+                cause=cause,
+                remedy=f"{remedy} (operator)",
+            )
+        if (sentence := too_small(spec, topic, self._clients.bootstrap)) is not None:
+            _LOG.warning("%s", sentence)
+
+    async def _create(self, specs: Sequence[TopicSpec]) -> None:
+        new = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=spec.replication_factor,
+                config=dict(spec.config),
+            )
+            for spec in specs
+        ]
+        futures = self._admin.create_topics(new, operation_timeout=_ADMIN_SECONDS, request_timeout=_ADMIN_SECONDS)
+        for spec in specs:
+            try:
+                await asyncio.wrap_future(futures[spec.name])
+            except KafkaException as error:
+                # Another worker that starts at the same moment may have been first.
+                if kafka_error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._clients.error(f"creating topic {spec.name}", kafka_error_of(error)) from error
+            else:
+                _LOG.info("created topic %s with %d partition(s)", spec.name, spec.partitions)
+
+    async def _await_created(self, names: Sequence[str]) -> dict[str, Topic]:
+        async with asyncio.timeout(_ADMIN_SECONDS):
+            while True:
+                found = await self.describe(names)
+                if len(found) == len(set(names)):
+                    return found
+                await asyncio.sleep(0.05)  # metadata spreads through the brokers after creation was acknowledged
+
+    async def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        if not names or self._config_forbidden:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(resources, request_timeout=_ADMIN_SECONDS)
+        configs: dict[str, Mapping[str, str]] = {}
+        for resource, future in futures.items():
+            try:
+                entries = await asyncio.wrap_future(future)
+            except KafkaException as error:
+                if kafka_error_of(error).code() not in (
+                    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+                ):
+                    raise self._clients.error(
+                        f"reading the settings of topic {resource.name}", kafka_error_of(error)
+                    ) from error
+                self._config_forbidden = True
+                _LOG.warning(
+                    "DescribeConfigs is not allowed on topic %s: its settings cannot be checked", resource.name
+                )
+                continue
+            configs[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+        return configs
+
+    async def _offsets(
+        self, topic: str, partitions: Sequence[int], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[int, int]:
+        futures = self._admin.list_offsets(
+            {TopicPartition(topic, partition): spec for partition in partitions},
+            isolation_level=isolation,
+            request_timeout=_ADMIN_SECONDS,
+        )
+        found: dict[int, int] = {}
+        for partition, future in futures.items():
+            try:
+                found[partition.partition] = (await asyncio.wrap_future(future)).offset
+            except KafkaException as error:
+                raise self._clients.error(
+                    f"asking for the offsets of {topic}[{partition.partition}]", kafka_error_of(error)
+                ) from error
+        return found

@@ -1,0 +1,56 @@
+import pytest
+from confluent_kafka import KafkaError
+
+from connector.errors import ConfigError, OutputError
+from connector.kafka.clients import Clients, check_properties, output_error
+
+
+@pytest.mark.parametrize("name", ["transactional.id", "group.id", "isolation.level", "enable.auto.commit"])
+def test_a_property_that_carries_a_promise_cannot_be_set(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        check_properties({"bootstrap.servers": "b:9092", name: "x"})
+
+
+async def test_a_property_that_librdkafka_does_not_know_is_a_clear_error() -> None:
+    async with Clients({"bootstrap.servers": "127.0.0.1:1", "botstrap": "x"}) as clients:
+        with pytest.raises(ConfigError, match="botstrap") as caught:
+            clients.admin()
+
+    assert caught.value.reason == "BadValue"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "transient"),
+    [
+        (KafkaError._TRANSPORT, "KafkaUnreachable", True),
+        (KafkaError._TIMED_OUT, "KafkaUnreachable", True),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "NotAuthorized", False),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "NotAuthorized", False),
+        (KafkaError._FENCED, "Fenced", True),
+        (KafkaError.ILLEGAL_GENERATION, "NotOwner", True),
+        (KafkaError.UNKNOWN_MEMBER_ID, "NotOwner", True),
+        (KafkaError.MSG_SIZE_TOO_LARGE, "RecordTooLarge", False),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "TopicMissing", False),
+    ],
+)
+def test_each_code_has_the_reason_a_user_can_act_on(code: int, reason: str, transient: bool) -> None:
+    error = output_error("committing", KafkaError(code), "b:9092")
+
+    assert (error.reason, error.transient) == (reason, transient)
+    assert isinstance(error, OutputError)
+
+
+def test_a_refused_password_is_told_from_a_broker_that_does_not_answer() -> None:
+    refused = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: Authentication failed")
+
+    error = output_error("asking for topics", KafkaError(KafkaError._TIMED_OUT), "b:9092", refused)
+
+    assert error.reason == "NotAuthorized"
+    assert "Authentication failed" in str(error)
+
+
+def test_an_unauthorized_worker_is_told_the_acls_it_needs() -> None:
+    error = output_error("committing", KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+    assert "TransactionalId" in error.remedy
+    assert "Group" in error.remedy
