@@ -18,6 +18,38 @@ $(READY): requirements-dev.lock pyproject.toml
 .PHONY: setup
 setup: $(READY) ## Python environment in .venv
 
+.PHONY: demo
+demo: $(READY) up ## the product in three minutes, on the local stack
+	@$(BIN)/python tools/demo.py
+
+.PHONY: up
+up: $(READY) ## start Kafka, a registry and NATS on this machine
+	@$(BIN)/python -m tools.stack up
+
+.PHONY: down
+down: $(READY) ## stop what `make up` started
+	@$(BIN)/python -m tools.stack down
+
+.PHONY: wipe
+wipe: $(READY) ## stop it and forget its data
+	@$(BIN)/python -m tools.stack wipe
+
+.PHONY: status
+status: $(READY) ## does it run, on which ports
+	@$(BIN)/python -m tools.stack status
+
+.PHONY: fetch
+fetch: $(READY) ## bring the servers and tools into the cache, once a machine
+	@$(BIN)/python -m tools.stack fetch
+
+.PHONY: test
+test: fetch ## all tests, unit and system, that take under a minute each
+	@$(BIN)/pytest -q -m "not long"
+
+.PHONY: test-long
+test-long: fetch ## the tests that take longer
+	@$(BIN)/pytest -q -m long
+
 .PHONY: format
 format: $(READY) ## rewrite the code in the house's format
 	@$(BIN)/ruff format .
@@ -35,6 +67,7 @@ check: $(READY) ## format, lint, types, import contracts, unit tests (under a mi
 lock: ## write the lock files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	sed -n 's/^requires = \["\(hatchling.*\)"\]$$/\1/p' pyproject.toml | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - -c requirements-dev.lock -o requirements-build.lock
 
 .PHONY: help
 help:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, libversion
 from confluent_kafka.admin import AdminClient
 
 from connector.errors import ConfigError, OutputError
@@ -109,7 +109,6 @@ class Clients:
         return self._make(
             Producer,
             {
-                "compression.type": "lz4",
                 **self._for_kind(_CONSUMER_ONLY),
                 "transactional.id": transactional_id,
                 "message.max.bytes": message_max_bytes,
@@ -231,3 +230,8 @@ def kafka_error_of(error: KafkaException) -> KafkaError:
     """The KafkaError inside a KafkaException."""
     inner = error.args[0] if error.args else None
     return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+
+
+def librdkafka_version() -> str:
+    """The version of the C library underneath."""
+    return libversion()[0]

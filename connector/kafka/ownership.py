@@ -102,9 +102,12 @@ class Ownership:
             await self._thread
 
     def __repr__(self) -> str:
-        published = self._published
-        generation = published.generation if published else None
-        return f"<Ownership group={self._group} generation={generation} partitions={sorted(self._assignment)}>"
+        return f"<Ownership group={self._group} generation={self.generation} partitions={sorted(self._assignment)}>"
+
+    @property
+    def generation(self) -> int:
+        """The group's generation as of the last poll, -1 outside the group."""
+        return self._published.generation if self._published is not None else -1
 
     def fence(self, positions: dict[int, int]) -> Fence:
         """The proof for a transaction, of this very moment. Raises OutputError NotOwner. Called from commit threads."""

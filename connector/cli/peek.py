@@ -1,0 +1,157 @@
+"""`oci-sync peek TOPIC`: decoded records, a line each; committed ones only, as every reader should see them."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connector.cli.output import OutputFormat
+from connector.config.worker_file import load_worker
+from connector.errors import OutputError
+from connector.kafka.reader import TopicReader
+from connector.kafka.record import Record
+from connector.records.file_record import (
+    ARTIFACT_DIGEST,
+    CHANGE,
+    CONTENT_TYPE,
+    DELETES,
+    FILES,
+    POSITION,
+    PULL_ID,
+    FileRecord,
+    split_file_key,
+)
+from connector.records.formats import json as json_format
+from connector.records.formats import raw as raw_format
+from connector.wiring import open_parts
+
+_MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
+
+
+def peek(
+    topic: Annotated[str, typer.Argument(help="A flow's topic: oci.<flow name> unless the task names one.")],
+    worker_file: Annotated[
+        Path | None, typer.Option("-c", "--worker", help="worker.yaml; without it Kafka is at localhost:9092.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new records until interrupted.")] = False,
+    snapshot: Annotated[bool, typer.Option("--snapshot", help="Only the newest complete set of files.")] = False,
+    content: Annotated[bool, typer.Option("--content", help="The files' content too.")] = False,
+    output: Annotated[OutputFormat, typer.Option("-o", "--output", help="table or json (one object a line).")] = (
+        OutputFormat.TABLE
+    ),
+) -> None:
+    """Show what is in a topic."""
+    asyncio.run(_peek(topic, worker_file, follow=follow, snapshot=snapshot, content=content, output=output))
+
+
+async def _peek(
+    topic: str, worker_file: Path | None, *, follow: bool, snapshot: bool, content: bool, output: OutputFormat
+) -> None:
+    printer = _Printer(output, content=content)
+    async with open_parts(load_worker(worker_file)) as parts, TopicReader(parts.clients, parts.topics, topic) as reader:
+        if snapshot:
+            newest: dict[str, list[Record]] = {}
+            async for batch in reader.batches():
+                for record in batch:
+                    _collect(newest, record)
+            for records in newest.values():
+                printer.print(records)
+            return
+        async for batch in reader.batches(follow=follow):
+            printer.print(batch)
+
+
+def _collect(newest: dict[str, list[Record]], record: Record) -> None:
+    """Keep, for each artifact, the newest set of records that belong to one pull."""
+    try:
+        artifact, _ = split_file_key(record.key)
+    except OutputError:
+        return
+    held = newest.setdefault(artifact, [])
+    if held and held[-1].header(PULL_ID) != record.header(PULL_ID):
+        held.clear()
+    if record.value is not None:
+        held.append(record)
+
+
+class _Printer:
+    """Lines on standard output; a heading where a new pull begins."""
+
+    def __init__(self, output: OutputFormat, *, content: bool) -> None:
+        self._output = output
+        self._content = content
+        self._pull: str | None = None
+
+    def print(self, records: list[Record] | tuple[Record, ...] | Any) -> None:
+        for record in records:
+            for line in self._lines(record):
+                sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def _lines(self, record: Record) -> Iterator[str]:
+        if self._output is OutputFormat.TABLE:
+            yield from self._table(record)
+        else:
+            yield json.dumps(self._document(record), ensure_ascii=False)
+
+    def _table(self, record: Record) -> Iterator[str]:
+        pull = record.header(PULL_ID)
+        if pull != self._pull:
+            if self._pull is not None:
+                yield ""
+            self._pull = pull
+            when = datetime.fromtimestamp(max(record.timestamp_ms, 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            artifact = _printable(record.key.decode("utf-8", "replace").partition("#")[0])
+            yield (
+                f"{when}  pull {pull}  {record.header(FILES)} files, {record.header(DELETES)} deletes\n"
+                f"  {artifact}  {record.header(ARTIFACT_DIGEST)}"
+            )
+        change = record.header(CHANGE) or "?"
+        path = _printable(record.key.decode("utf-8", "replace").partition("#")[2])
+        place = f"[{record.partition}] {record.offset:>6}"
+        if record.value is None:
+            yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  (tombstone)"
+            return
+        file = _decoded(record)
+        size = "?" if file is None or file.content is None else str(len(file.content))
+        yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  {size} bytes"
+        if self._content and file is not None and file.content is not None:
+            for line in file.content.decode("utf-8", "replace").splitlines():
+                yield f"        | {_printable(line)}"
+
+    def _document(self, record: Record) -> dict[str, Any]:
+        file = _decoded(record)
+        document: dict[str, Any] = {
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp_ms": record.timestamp_ms,
+            "key": record.key.decode("utf-8", "replace"),
+            "tombstone": record.value is None,
+            "headers": {name: value.decode("utf-8", "replace") for name, value in record.headers},
+        }
+        if file is not None and file.content is not None:
+            document["size_bytes"] = len(file.content)
+            if self._content:
+                document["content"] = file.content.decode("utf-8", "replace")
+        return document
+
+
+def _decoded(record: Record) -> FileRecord | None:
+    """The file of a record; None where another producer wrote it."""
+    form = json_format if record.header(CONTENT_TYPE) == "application/json" else raw_format
+    if record.header(POSITION) is None:
+        return None
+    try:
+        return form.build().decode(record)
+    except OutputError:
+        return None
+
+
+def _printable(text: str) -> str:
+    """Text that cannot move the cursor or forge a line."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

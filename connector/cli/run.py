@@ -1,0 +1,118 @@
+"""`oci-sync run`: the worker, until SIGTERM or SIGINT, or with `--once` for one tick of every source."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from connector.config.flow_file import Flow, LoadedFlows, load_flows
+from connector.config.worker_file import Worker as WorkerFile
+from connector.config.worker_file import load_worker
+from connector.errors import OutputError
+from connector.telemetry import configure_logging
+from connector.wiring import Parts, build_source_worker, build_sources, open_parts, topic_specs
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_LONGEST_BACKOFF_SECONDS = 30.0
+
+
+class Half(StrEnum):
+    """One half of a flow."""
+
+    SOURCE = "source"
+    SINK = "sink"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def run(
+    flows: Annotated[list[Path], typer.Argument(metavar="FLOW…", help="Flow files, or directories of them.")],
+    worker_file: Annotated[
+        Path | None, typer.Option("-c", "--worker", help="worker.yaml; without it Kafka is at localhost:9092.")
+    ] = None,
+    only: Annotated[Half | None, typer.Option(help="Run one half of the flows.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="One tick of every source, then stop; 1 if any failed.")] = False,
+    join: Annotated[bool, typer.Option("--join", help="With --once: beside live workers of the group.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Do not start if any flow file is wrong.")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="Log lines on standard error.")] = LogFormat.TEXT,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the worker: registries to Kafka, and from Kafka to stores."""
+    configure_logging(log_format.value, log_level)
+    half: Literal["source", "sink"] | None = only.value if only is not None else None
+    worker = load_worker(worker_file)
+    loaded = load_flows(flows, half)
+    for path, error in loaded.refused:
+        _LOG.error("%s", error, extra={"flow_file": str(path), "reason": error.reason})
+    if loaded.refused and (strict or not loaded.flows):
+        raise typer.Exit(1)
+    failed = asyncio.run(_run(worker, loaded, half, once=once, join=join))
+    if once and (failed or loaded.refused):
+        raise typer.Exit(1)
+
+
+async def _run(
+    worker: WorkerFile, loaded: LoadedFlows, only: Literal["source", "sink"] | None, *, once: bool, join: bool
+) -> bool:
+    """Whether anything failed."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_parts(worker) as parts:
+        if once and not join:
+            await _refuse_a_group_in_use(parts)
+        if only != "sink":
+            return await _run_sources(parts, loaded.flows, stop, once=once)
+    return False
+
+
+async def _run_sources(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> bool:
+    specs = topic_specs(parts.worker, flows)
+    topics = await _patiently(lambda: parts.topics.ensure(specs, parts.worker.topics.manage), stop, once=once)
+    if topics is None:
+        return False
+    source_worker = build_source_worker(parts, build_sources(parts, flows, topics), once=once)
+    return bool(await source_worker.run(stop))
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, once: bool) -> T | None:
+    """The result, tried again with growing pauses while the failure is one that may pass; None when stopped before."""
+    wait = 1.0
+    while True:
+        try:
+            return await attempt()
+        except OutputError as error:
+            if once or not error.transient:
+                raise
+            _LOG.error("%s", error, extra={"reason": error.reason, "next_try_seconds": wait})
+        try:
+            async with asyncio.timeout(wait):
+                await stop.wait()
+            return None
+        except TimeoutError:
+            wait = min(wait * 2, _LONGEST_BACKOFF_SECONDS)
+
+
+async def _refuse_a_group_in_use(parts: Parts) -> None:
+    members = await parts.topics.group_members(parts.worker.group)
+    if members:
+        raise OutputError(
+            reason="GroupInUse",
+            doing=f"starting a single run in consumer group {parts.worker.group}",
+            cause=f"it has live members: {', '.join(members[:5])}",
+            remedy="stop them, or give --join to run beside them; a worker that was killed counts until its session "
+            "times out (operator)",
+        )

@@ -1,0 +1,164 @@
+"""Blobs kept on disk between pulls and restarts, so that a new release fetches only what is new.
+
+Rules. (1) By digest, and hashed again on each use: a damaged entry is dropped and fetched, never trusted. (2) Bounded:
+the least recently used make room. (3) Shared by processes: small blobs are rows of one SQLite file, written in one
+transaction a pull (no file and no fsync a blob), larger ones are files that appear by an atomic rename.
+(4) A cache that cannot be used costs a warning and a download, never a pull. All methods block: call them in a thread.
+"""
+
+import logging
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from connector.errors import LayerError
+from connector.oci.digest import Digest, Hasher, algorithm_of, digest_of
+from connector.oci.manifest import Descriptor
+from connector.oci.spool import SMALL_BYTES, Blob, Spool
+
+_LOG = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 5.0  # another process writes a pull of 1,000 blobs in well under a tenth of a second
+_SCHEMA = """
+create table if not exists blobs (
+    digest text primary key, size integer not null, used_at real not null, data blob
+) without rowid;
+create index if not exists by_use on blobs (used_at, size, digest);
+"""
+
+
+class BlobCache:
+    """A cache in `directory` of at most `limit_bytes` of blobs."""
+
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
+        self._directory = directory
+        self._files = directory / "files"
+        self._database = directory / "blobs-1.sqlite3"
+        self._limit = limit_bytes
+
+    def __repr__(self) -> str:
+        return f"<BlobCache {self._directory} of {self._limit} bytes>"
+
+    def load(self, layers: Iterable[Descriptor], spool: Spool) -> dict[Digest, Blob]:
+        """Those of the blobs that are here, verified, as blobs of the spool. Never raises for the cache's sake."""
+        found: dict[Digest, Blob] = {}
+        with self._forgiving(), self._open() as database:
+            stale: list[Digest] = []
+            for layer in layers:
+                row = database.execute("select data from blobs where digest = ?", (layer.digest,)).fetchone()
+                if row is None:
+                    continue
+                blob = self._verified(layer, row[0], spool)
+                if blob is None:
+                    stale.append(layer.digest)
+                else:
+                    found[layer.digest] = blob
+            now = time.time()
+            database.executemany("update blobs set used_at = ? where digest = ?", [(now, known) for known in found])
+            self._forget(database, stale)
+        return found
+
+    def store(self, blobs: Sequence[Blob]) -> None:
+        """Keep these blobs, as far as they fit. Never raises for the cache's sake."""
+        with self._forgiving(), self._open() as database:
+            now = time.time()
+            rows: list[tuple[Digest, int, float, bytes | None]] = []
+            for blob in blobs:
+                if blob.size_bytes > self._limit // 2:
+                    continue
+                small = blob.size_bytes <= SMALL_BYTES
+                if not small and not self._keep_file(blob):
+                    continue
+                rows.append((blob.digest, blob.size_bytes, now, blob.read() if small else None))
+            database.executemany("insert or replace into blobs values (?, ?, ?, ?)", rows)
+            self._evict(database)
+
+    def size_bytes(self) -> int:
+        """How many bytes of blobs it holds."""
+        with self._open() as database:
+            return int(database.execute("select coalesce(sum(size), 0) from blobs").fetchone()[0])
+
+    def _verified(self, layer: Descriptor, data: bytes | None, spool: Spool) -> Blob | None:
+        if data is not None:
+            is_right = len(data) == layer.size_bytes and digest_of(data, algorithm_of(layer.digest)) == layer.digest
+            return spool.keep(layer.digest, data) if is_right else None
+        path = spool.new_path()
+        try:
+            _link(self._path(layer.digest), path)  # ours now, whatever another process evicts
+            hasher = Hasher(algorithm_of(layer.digest))
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    hasher.update(chunk)
+        except OSError:
+            return None
+        if (hasher.digest, hasher.size_bytes) != (layer.digest, layer.size_bytes):
+            return None
+        return spool.adopt(layer.digest, layer.size_bytes, path)
+
+    def _keep_file(self, blob: Blob) -> bool:
+        path = self._path(blob.digest)
+        if blob.path is None:
+            return False
+        if not path.exists():
+            self._files.mkdir(exist_ok=True)
+            fresh = path.with_suffix(f".{os.getpid()}-{id(blob)}")
+            _link(blob.path, fresh)
+            fresh.replace(path)
+        return True
+
+    def _evict(self, database: sqlite3.Connection) -> None:
+        total = int(database.execute("select coalesce(sum(size), 0) from blobs").fetchone()[0])
+        if total <= self._limit:
+            return
+        leaving: list[Digest] = []
+        for digest, size in database.execute("select digest, size from blobs order by used_at, size desc"):
+            if total <= self._limit:
+                break
+            leaving.append(digest)
+            total -= size
+        self._forget(database, leaving)
+
+    def _forget(self, database: sqlite3.Connection, digests: Sequence[Digest]) -> None:
+        database.executemany("delete from blobs where digest = ?", [(digest,) for digest in digests])
+        for digest in digests:
+            self._path(digest).unlink(missing_ok=True)
+
+    def _path(self, digest: Digest) -> Path:
+        return self._files / digest.replace(":", "-")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction. Durability is not asked for: what a crash damages is found and dropped."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._database, timeout=_BUSY_SECONDS)) as database:
+            database.execute("pragma synchronous = off")
+            database.executescript(_SCHEMA)
+            with database:
+                yield database
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # locked, full, read-only: of this moment or this machine
+            _LOG.warning("the blob cache %s is not used this time: %s", self._directory, error)
+        except sqlite3.DatabaseError as error:
+            _LOG.warning("the blob cache %s is damaged (%s) and begun anew", self._directory, error)
+            self._database.unlink(missing_ok=True)
+            shutil.rmtree(self._files, ignore_errors=True)
+        except (OSError, LayerError) as error:
+            _LOG.warning("the blob cache %s is not used this time: %s", self._directory, error)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same bytes under another name; a copy where the two are on different file systems."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)

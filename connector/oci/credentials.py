@@ -1,0 +1,101 @@
+"""The credentials of one file: read when it changes, matched to a reference, helpers asked.
+
+Rules. (1) The file is looked at before each use, and read again when its inode, size or time changed: a rotated secret
+needs no restart. (2) While it cannot be read (half-written, swapped, no permission) the last good state is used, with a
+warning, once a change. (3) Helpers' answers are kept for a quarter of an hour, or until a registry refuses them.
+"""
+
+import logging
+from pathlib import Path
+
+from connector.errors import CredentialsError
+from connector.oci.clock import Clock, SystemClock
+from connector.oci.credential_file import MAX_FILE_BYTES, CredentialFile, Entry, Helper, parse_credentials
+from connector.oci.credential_helpers import docker
+from connector.oci.reference import Reference
+from connector.oci.secret import Credential
+
+_LOG = logging.getLogger(__name__)
+
+_HELPER_SECONDS = 900.0  # the shortest life known of what a helper gives is an hour (Google)
+
+_Stamp = tuple[int, int, int, int]
+
+
+class Credentials:
+    """What may be used for a reference, out of one file. `path` None: nothing, everything is anonymous."""
+
+    def __init__(self, path: Path | None, clock: Clock | None = None) -> None:
+        self._path = path
+        self._clock = clock or SystemClock()
+        self._stamp: _Stamp | None = None
+        self._file: CredentialFile | None = None
+        self._answers: dict[Helper, tuple[float, Credential | None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Credentials {self._path or 'anonymous'}>"
+
+    async def candidates(self, reference: Reference, *, anew: bool = False) -> tuple[Credential, ...]:
+        """The credentials to try, best first; empty means anonymous. `anew`: the last ones were refused, ask again.
+
+        Raises CredentialsError: CredentialsUnreadable, HelperFailed.
+        """
+        file = self._read()
+        found: list[Credential] = []
+        for match in file.matches(reference):
+            if isinstance(match, Helper):
+                credential = await self._ask(match, anew=anew)
+            else:
+                credential = self._usable(match)
+            if credential is not None:
+                found.append(credential)
+        return tuple(found)
+
+    def _usable(self, entry: Entry) -> Credential:
+        if entry.credential is None:
+            raise self._unreadable(entry.problem)
+        return entry.credential
+
+    async def _ask(self, helper: Helper, *, anew: bool) -> Credential | None:
+        asked, answer = self._answers.get(helper, (0.0, None))
+        if helper in self._answers and not anew and self._clock.monotonic() - asked < _HELPER_SECONDS:
+            return answer
+        answer = await docker.credential(helper.name, helper.key)
+        self._answers[helper] = (self._clock.monotonic(), answer)
+        return answer
+
+    def _read(self) -> CredentialFile:
+        if self._path is None:
+            return CredentialFile()
+        try:
+            status = self._path.stat()
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if stamp == self._stamp and self._file is not None:
+                return self._file
+            with self._path.open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
+            parsed = parse_credentials(data)
+        except (OSError, ValueError) as error:
+            return self._last_good(error)
+        self._file, self._stamp = parsed, stamp
+        self._answers.clear()
+        return parsed
+
+    def _last_good(self, error: OSError | ValueError) -> CredentialFile:
+        cause = (error.strerror or "it cannot be read") if isinstance(error, OSError) else str(error)
+        if self._file is None:
+            raise self._unreadable(cause) from error
+        if self._stamp is not None:  # say it once, not at every tick
+            self._stamp = None
+            _LOG.warning("credentials %s cannot be read (%s); the last good ones are used", self._path, cause)
+        return self._file
+
+    def _unreadable(self, cause: str) -> CredentialsError:
+        return CredentialsError(
+            reason="CredentialsUnreadable",
+            doing=f"reading the credentials {self._path}",
+            cause=cause,
+            remedy='a docker config.json or {"username": …, "password": …} is needed there (operator)',
+        )

@@ -1,0 +1,67 @@
+"""Requests that several sources would make at the same moment, made once.
+
+Sources of one generate tick ask for the same digest within milliseconds. The first asks, the others get its answer:
+while it is under way, and for a moment after, too short for anyone who moved a tag to be shown the old one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from connector.oci.clock import Clock
+
+Answer = TypeVar("Answer")
+
+_MOMENT_SECONDS = 0.02
+
+
+class Flights(Generic[Answer]):
+    """Answers by key, each shared while it is fetched and for `moment_seconds` after."""
+
+    def __init__(self, clock: Clock, moment_seconds: float = _MOMENT_SECONDS) -> None:
+        self._clock = clock
+        self._moment_seconds = moment_seconds
+        self._flights: dict[Hashable, asyncio.Future[Answer]] = {}
+        self._landed: dict[Hashable, tuple[float, Answer]] = {}
+
+    async def share(self, key: Hashable, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer of `fetch`, or of another's that is under way or has just landed. An error is shared likewise.
+
+        Where the one that fetches is cancelled, one of those that wait takes over.
+        """
+        while True:
+            landed = self._recent(key)
+            if landed is not None:
+                return landed[1]
+            flight = self._flights.get(key)
+            if flight is None:
+                return await self._fly(key, fetch)
+            try:
+                return await asyncio.shield(flight)
+            except asyncio.CancelledError:
+                if not flight.cancelled():
+                    raise  # it is we who are cancelled
+
+    async def _fly(self, key: Hashable, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
+        flight: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._flights[key] = flight
+        try:
+            answer = await fetch()
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        except BaseException as error:
+            flight.set_exception(error)
+            flight.exception()  # seen: nobody may be waiting
+            raise
+        finally:
+            del self._flights[key]
+        flight.set_result(answer)
+        self._landed[key] = (self._clock.monotonic() + self._moment_seconds, answer)
+        return answer
+
+    def _recent(self, key: Hashable) -> tuple[float, Answer] | None:
+        now = self._clock.monotonic()
+        for old in [known for known, (until, _) in self._landed.items() if now >= until]:
+            del self._landed[old]
+        return self._landed.get(key)

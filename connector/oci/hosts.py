@@ -1,0 +1,216 @@
+"""The hosts that this process talks to: their connections, limits and back-off, shared by all sources.
+
+Rules. (1) A host has one HTTP client, made of its own settings: a client certificate or proxy of one registry never
+serves another. (2) At most `concurrency` exchanges are open to a host, at most `requests_per_second` begin. (3) After a
+Retry-After nobody asks that host before the time; who would have to wait long is told so instead.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.request import getproxies_environment, proxy_bypass
+
+from connector.http_client import HttpClient, HttpOptions, Response, TransportName
+from connector.oci.clock import Clock, SystemClock
+from connector.oci.flights import Flights
+from connector.oci.manifest import Descriptor
+from connector.oci.reference import DOCKER_HUB, DOCKER_HUB_API, split_host
+from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limit
+from connector.oci.tokens import TokenCache
+from connector.oci.trust import Origin, address_literal, is_loopback, scheme_for
+
+_RESOLVED_SECONDS = 60.0
+_MOST_HOSTS = 500  # redirect targets come from outside; what is held for each must not grow for ever
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What `worker.yaml` says under `registries` of one host. `plain_http` None: only for loopback literals."""
+
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxy: str | None = None
+    plain_http: bool | None = None
+    concurrency: int = 8
+    requests_per_second: float | None = None
+    trusted_realms: tuple[str, ...] = ()
+
+
+class HostHeld(Exception):
+    """The host asked not to be asked for longer than a request may wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the host asked for {seconds:.0f} s of rest")
+
+
+class Host:
+    """One `host[:port]`: its client and its limits. `rate_limit` is what it last said of its own."""
+
+    def __init__(self, settings: HostSettings, client: HttpClient, clock: Clock) -> None:
+        self.settings = settings
+        self.client = client
+        self.rate_limit: RateLimit | None = None
+        self._clock = clock
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._held_until = 0.0
+        self._next_start = 0.0
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, address: str | None = None
+    ) -> Response:
+        """One exchange within the limits; closing the response frees its slot. Raises HttpFailure, HostHeld."""
+        await self._slots.acquire()
+        try:
+            await self._wait()
+            response = await self.client.send(method, url, headers, body, address=address)
+        except BaseException:
+            self._slots.release()
+            raise
+        response.when_closed(self._slots.release)
+        limit = parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
+        self.rate_limit = limit or self.rate_limit
+        return response
+
+    def hold(self, seconds: float) -> None:
+        """Nobody asks this host for that long."""
+        self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
+
+    async def _wait(self) -> None:
+        now = self._clock.monotonic()
+        start = max(now, self._held_until)
+        if start - now > LONGEST_HOLD_SECONDS:
+            raise HostHeld(start - now)
+        if self.settings.requests_per_second:
+            start = max(start, self._next_start)
+            self._next_start = start + 1 / self.settings.requests_per_second
+        if start > now:
+            await self._clock.sleep(start - now)
+
+
+class Hosts:
+    """All hosts, the tokens got from them, and the requests that are shared. One for a process; `async with`.
+
+    `settings` are by `host[:port]` as users write it; Docker Hub is `docker.io`.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, HostSettings] | None = None,
+        *,
+        transport: TransportName = "aiohttp",
+        clock: Clock | None = None,
+        user_agent: str = "oci-sync/0.1",
+        environment_proxies: bool = True,
+        options: HttpOptions | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.tokens = TokenCache(self.clock)
+        self.heads: Flights[Descriptor] = Flights(self.clock)
+        self.user_agent = user_agent
+        self._settings = {_api_name(name): value for name, value in (settings or {}).items()}
+        self._transport = transport
+        self._environment_proxies = environment_proxies
+        self._options = options or HttpOptions()
+        self._hosts: dict[str, Host] = {}
+        self._clients: dict[HttpOptions, HttpClient] = {}
+        self._resolved: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
+
+    def origin(self, api_host: str) -> Origin:
+        """Where a registry's API is: plain HTTP by the rule of `trust.scheme_for`."""
+        host, port = split_host(api_host)
+        scheme = scheme_for(host, self.settings(api_host).plain_http)
+        return Origin(scheme, host.strip("[]"), int(port) if port else {"http": 80, "https": 443}[scheme])
+
+    def settings(self, authority: str) -> HostSettings:
+        """The settings of `host[:port]`; the defaults where there are none."""
+        return self._settings.get(authority.lower(), _DEFAULT_SETTINGS)
+
+    def host(self, origin: Origin) -> Host:
+        """The host of that origin."""
+        key = f"{origin.scheme}://{origin.authority}"
+        host = self._hosts.get(key)
+        if host is None:
+            while len(self._hosts) >= _MOST_HOSTS:
+                del self._hosts[next(iter(self._hosts))]
+            settings = self.settings(origin.authority)
+            host = self._hosts[key] = Host(settings, self._client(origin, settings), self.clock)
+        return host
+
+    def rate_limits(self) -> dict[str, RateLimit]:
+        """What hosts said of their limits, by `host[:port]`; for the status."""
+        limits = ((name.partition("://")[2], host.rate_limit) for name, host in self._hosts.items())
+        return {name: limit for name, limit in limits if limit is not None}
+
+    async def addresses(self, origin: Origin) -> tuple[str, ...]:
+        """All addresses of the origin's host, to be checked; the text itself where it is one. Raises OSError.
+
+        Empty where a proxy resolves the name: then only the proxy can know, and its owner has decided.
+        """
+        literal = address_literal(origin.host)
+        if literal is not None:
+            return (str(literal),)
+        if self.host(origin).client.uses_proxy:
+            return ()
+        key = (origin.host, origin.port)
+        now = self.clock.monotonic()
+        until, known = self._resolved.get(key, (0.0, ()))
+        if known and now < until:
+            return known
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._options.connect_seconds):
+            infos = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        found = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
+        if len(self._resolved) >= _MOST_HOSTS:
+            self._resolved.clear()
+        self._resolved[key] = (now + _RESOLVED_SECONDS, found)
+        return found
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        clients, self._clients = list(self._clients.values()), {}
+        self._hosts.clear()
+        for client in clients:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _client(self, origin: Origin, settings: HostSettings) -> HttpClient:
+        defaults = self._options
+        options = HttpOptions(
+            ca_file=settings.ca_file or defaults.ca_file,
+            client_cert=settings.client_cert,
+            client_key=settings.client_key,
+            proxy=settings.proxy or defaults.proxy or self._environment_proxy(origin),
+            connect_seconds=defaults.connect_seconds,
+            silence_seconds=defaults.silence_seconds,
+            head_seconds=defaults.head_seconds,
+        )
+        client = self._clients.get(options)
+        if client is None:
+            client = self._clients[options] = HttpClient(options, self._transport)
+        return client
+
+    def _environment_proxy(self, origin: Origin) -> str | None:
+        """HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as most programs take them; never for loopback."""
+        if not self._environment_proxies or is_loopback(origin.host) or proxy_bypass(origin.host):
+            return None
+        return getproxies_environment().get(origin.scheme)
+
+
+_DEFAULT_SETTINGS = HostSettings()
+
+
+def _api_name(name: str) -> str:
+    return DOCKER_HUB_API if name.lower() in (DOCKER_HUB, "index.docker.io") else name.lower()

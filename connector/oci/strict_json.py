@@ -1,0 +1,62 @@
+"""JSON from others, read strictly. Pure.
+
+Two readers of one document must not see two things, so what parsers disagree on is refused: duplicate names, NaN and
+Infinity, numbers beyond 64 bits, a byte-order mark, text that is not UTF-8, lone surrogates, endless nesting.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+_LONGEST_INTEGER = 20  # digits and sign of a 64-bit integer
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text (RFC 8259). Raises ValueError that says what is wrong and never quotes values."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte-order mark")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+        )
+        if "\\u" in text:  # only an escape can bring a lone surrogate in
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except UnicodeEncodeError:
+        raise ValueError("a text in it holds half a surrogate pair") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the name {name[:60]!r} stands twice in one object")
+            seen.add(name)
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value

@@ -1,0 +1,245 @@
+"""One partition of the offsets topic while it is ours: restore it, tick its sources, restore again after a fence.
+
+Rules. (1) Nothing ticks before the offsets are restored. (2) A source's failure is its own: it is shown, and tried
+again at the next tick. (3) A fence or a doubtful membership makes the whole partition restore again; it never ends the
+worker. (4) Cancelling the task of `run` waits for a commit that is under way, and for nothing else.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from connector import faults
+from connector.errors import OciSyncError, OutputError
+from connector.kafka.membership import Event, State, step
+from connector.kafka.record import Record
+from connector.kafka.transaction import Committed, Transactions
+from connector.records.source_offset import SourceOffset
+from connector.source.restore import Restorer
+from connector.source.source import Source
+from connector.source.tasks.generate import Schedule
+from connector.source.tasks.oci_sync import OciSync, Pull, Unchanged
+from connector.status import Delivered, PartitionState, SourceId, Status
+from connector.telemetry import Telemetry
+
+_LOG = logging.getLogger(__name__)
+
+# After one of these the partition's truth is in the topic, not in our memory.
+_LOOK_AGAIN = {"Fenced", "NotOwner"}
+_LONGEST_BACKOFF_SECONDS = 30.0
+# A rebalance under way revokes the partition within this time; restoring at once would only be fenced again.
+_LOOK_AGAIN_SECONDS = 1.0
+
+Limits = Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSource:
+    """A source, when it ticks, and the event that makes it tick now."""
+
+    ticker: OciSync
+    schedule: Schedule
+    trigger: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def source(self) -> Source:
+        """What it follows."""
+        return self.ticker.source
+
+    @property
+    def id(self) -> SourceId:
+        """Its name in status and metrics."""
+        return SourceId(self.source.flow, self.source.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all partitions of a worker share. `limits` asks for max.message.bytes of every topic we write to."""
+
+    status: Status
+    telemetry: Telemetry
+    restorer: Restorer
+    limits: Callable[[], Awaitable[Limits]]
+    restoring: asyncio.Semaphore
+    once: bool
+    failures: dict[SourceId, OciSyncError]
+
+
+class OwnedPartition:
+    """The life of one partition between its assignment and its revocation."""
+
+    def __init__(
+        self, number: int, sources: tuple[ScheduledSource, ...], transactions: Transactions, around: Surroundings
+    ) -> None:
+        self.number = number
+        self.sources = sources
+        self.task: asyncio.Task[None] | None = None
+        self.state = State.UNASSIGNED
+        self._transactions = transactions
+        self._around = around
+        self._limits: Limits = {}
+        self._position = 0
+        self._offsets: dict[bytes, SourceOffset] = {}
+        self._known_paths: dict[bytes, Mapping[str, str]] = {}
+
+    def __repr__(self) -> str:
+        return f"<OwnedPartition {self.number} {self.state} {len(self.sources)} sources>"
+
+    def happened(self, event: Event) -> None:
+        """Step the automaton and show it."""
+        self.state = step(self.state, event)
+        status = self._around.status
+        if self.state is State.UNASSIGNED:
+            status.partition_lost(self.number, now())
+        else:
+            status.partition_state(self.number, now(), PartitionState(self.state.value))
+
+    async def run(self) -> None:
+        """Restore and tick until cancelled or, with `once`, until each source has ticked one time."""
+        attempt = 0
+        try:
+            while True:
+                try:
+                    async with self._around.restoring:
+                        await self._restore()
+                except OciSyncError as error:
+                    self._restore_failed(error)
+                    if self._around.once:
+                        return
+                    attempt += 1
+                    await asyncio.sleep(min(_LONGEST_BACKOFF_SECONDS, 2.0 ** min(attempt, 5)))
+                    continue
+                attempt = 0
+                self.happened(Event.RESTORED)
+                faults.passing("restored")
+                if not await self._tick_until_doubt():
+                    return
+                self.happened(Event.FENCED)
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        finally:
+            await asyncio.shield(self._transactions.discard())
+
+    async def prepare(self) -> None:
+        """Fresh limits and a producer that is ready, while the blobs download."""
+        self._limits = await self._around.limits()
+        await self._transactions.initialise(self._limits)
+
+    async def commit(self, records: Iterable[Record], offset: Record) -> Committed:
+        """All of it or nothing, under this partition's fence. Raises OutputError (see Transactions.commit)."""
+        return await self._transactions.commit(records, offset, self._position, self._limits)
+
+    async def _restore(self) -> None:
+        """Abort what a crashed owner left open, then read what was committed."""
+        if not self.sources:
+            return
+        started = monotonic()
+        await self.prepare()
+        restored = await self._around.restorer.restore(self.number, [one.source for one in self.sources])
+        self._position = restored.position
+        self._offsets = dict(restored.offsets)
+        self._known_paths = dict(restored.known_paths)
+        for scheduled in self.sources:
+            offset = restored.offsets.get(scheduled.source.offset_key)
+            self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
+        self._around.telemetry.restored(monotonic() - started)
+
+    def _restore_failed(self, error: OciSyncError) -> None:
+        _LOG.error("%s", error, extra={"partition": self.number, "reason": error.reason})
+        self._around.status.partition_failed(self.number, now(), error)
+        for scheduled in self.sources:
+            self._around.failures[scheduled.id] = error
+
+    async def _tick_until_doubt(self) -> bool:
+        """Tick all sources; True when the partition must be restored before any of them goes on."""
+        in_doubt = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                for scheduled in self.sources:
+                    group.create_task(self._run_source(scheduled), name="/".join(scheduled.id))
+        except* _LookAgain:
+            in_doubt = not self._around.once
+        return in_doubt
+
+    async def _run_source(self, scheduled: ScheduledSource) -> None:
+        while True:
+            scheduled.trigger.clear()
+            started = monotonic()
+            error = await self._tick(scheduled)
+            if error is not None and error.reason in _LOOK_AGAIN:
+                raise _LookAgain
+            if self._around.once:
+                return
+            wait = scheduled.schedule.wait_seconds(random.random(), monotonic() - started)  # noqa: S311  no secret
+            if error is not None and error.retry_after is not None:
+                wait = max(wait, error.retry_after)
+            self._around.status.source_scheduled(scheduled.id, now(), now() + timedelta(seconds=wait))
+            try:
+                async with asyncio.timeout(wait):
+                    await scheduled.trigger.wait()
+            except TimeoutError:
+                continue
+
+    async def _tick(self, scheduled: ScheduledSource) -> OciSyncError | None:
+        key, status = scheduled.source.offset_key, self._around.status
+        status.source_started(scheduled.id, now())
+        started = monotonic()
+        try:
+            outcome = await scheduled.ticker.tick(self._offsets.get(key), self._known_paths[key], self)
+        except OciSyncError as error:
+            self._failed(scheduled, error, timedelta(seconds=monotonic() - started))
+            return error
+        except asyncio.CancelledError:
+            status.source_cancelled(scheduled.id, now())
+            raise
+        finally:
+            await asyncio.shield(self._transactions.discard())
+        self._succeeded(scheduled, outcome, timedelta(seconds=monotonic() - started))
+        return None
+
+    def _succeeded(self, scheduled: ScheduledSource, outcome: Unchanged | Pull, took: timedelta) -> None:
+        source, status, telemetry = scheduled.source, self._around.status, self._around.telemetry
+        self._around.failures.pop(scheduled.id, None)
+        match outcome:
+            case Unchanged():
+                status.source_unchanged(scheduled.id, now(), outcome.digest, took)
+                telemetry.observe_tick(source.flow, {"resolve": took.total_seconds()})
+            case Pull():
+                self._offsets[source.offset_key] = outcome.offset
+                self._known_paths[source.offset_key] = outcome.offset.paths
+                status.source_committed(scheduled.id, now(), _delivered(outcome.offset), took)
+                telemetry.observe_tick(source.flow, outcome.phases)
+                changes = {change.value: count for change, count in outcome.changes.items()}
+                telemetry.records_produced(source.flow, source.name, changes, outcome.committed.size_bytes)
+                telemetry.transaction("committed", outcome.committed.seconds)
+
+    def _failed(self, scheduled: ScheduledSource, error: OciSyncError, took: timedelta) -> None:
+        source = scheduled.source
+        self._around.failures[scheduled.id] = error
+        self._around.status.source_failed(scheduled.id, now(), error, None, took)
+        if isinstance(error, OutputError):
+            fenced = error.reason in _LOOK_AGAIN
+            self._around.telemetry.transaction("fenced" if fenced else "aborted", took.total_seconds())
+        facts = {"flow": source.flow, "source": source.name, "artifact": source.artifact, "reason": error.reason}
+        _LOG.error("%s", error, extra=facts)
+
+
+class _LookAgain(Exception):
+    """The partition must be restored before any of its sources goes on."""
+
+
+def now() -> datetime:
+    """The time as status wants it."""
+    return datetime.now(UTC)
+
+
+def _delivered(offset: SourceOffset) -> Delivered:
+    return Delivered(
+        digest=offset.digest,
+        files=offset.files,
+        pull_id=offset.pull_id,
+        committed_at=datetime.fromtimestamp(offset.committed_at / 1000, UTC),
+    )

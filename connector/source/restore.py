@@ -1,0 +1,86 @@
+"""What a new owner of a partition must know before its sources tick: the offsets, and the paths readers have."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from connector.errors import OutputError
+from connector.kafka.changelog import Changelog
+from connector.kafka.record import partition_for
+from connector.records.file_record import split_file_key
+from connector.records.source_offset import SourceOffset, read_offset
+from connector.source.source import Source
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredSources:
+    """Where a partition stands. By offset key: the offset where there is one, and the paths readers may have."""
+
+    position: int
+    offsets: Mapping[bytes, SourceOffset]
+    known_paths: Mapping[bytes, Mapping[str, str]]
+
+
+class Restorer:
+    """Reads the state of sources from Kafka, the only place where it is kept."""
+
+    def __init__(self, changelog: Changelog, offsets_topic: str) -> None:
+        self._changelog = changelog
+        self._offsets_topic = offsets_topic
+
+    async def restore(self, partition: int, sources: Sequence[Source]) -> RestoredSources:
+        """The state of the sources of one partition. Raises what `Changelog.read` raises."""
+        ours = {source.offset_key for source in sources}
+        restored = await self._changelog.read(
+            self._offsets_topic, [partition], lambda record: record.value if record.key in ours else None
+        )
+        offsets: dict[bytes, SourceOffset] = {}
+        known_paths: dict[bytes, Mapping[str, str]] = {}
+        for source in sources:
+            offset = _offset(source, restored[partition].entries.get(source.offset_key))
+            if offset is None:
+                known_paths[source.offset_key] = await self._paths_in_topic(source)
+            else:
+                offsets[source.offset_key] = offset
+                known_paths[source.offset_key] = offset.paths
+        return RestoredSources(restored[partition].position, offsets, known_paths)
+
+    async def _paths_in_topic(self, source: Source) -> dict[str, str]:
+        """The paths that readers still have although no offset says so; none before the first pull.
+
+        Without them a file that vanished meanwhile would stay in the compacted topic for ever.
+        """
+        number = partition_for(source.artifact.encode(), source.topic_partitions)
+        prefix = f"{source.artifact}#".encode()
+        restored = await self._changelog.read(source.topic, [number], lambda record: record.key.startswith(prefix))
+        entries = restored[number].entries
+        paths = {split_file_key(key)[1]: "" for key, mine in entries.items() if mine}
+        if paths:
+            _warn(
+                source,
+                OutputError(
+                    reason="OffsetLost",
+                    doing=f"restoring the source offset of {source.artifact}",
+                    cause=f"there is none (it was reset, or its topic lost it), while {source.topic} holds "
+                    f"{len(paths)} paths of it",
+                    remedy="nothing to do after a reset; the next tick pulls and emits in full (nobody)",
+                ),
+            )
+        return paths
+
+
+def _offset(source: Source, value: bytes | None) -> SourceOffset | None:
+    if value is None:
+        return None
+    try:
+        return read_offset(source.offset_key, value)
+    except OutputError as error:
+        _warn(source, error)
+        return None
+
+
+def _warn(source: Source, error: OutputError) -> None:
+    facts = {"flow": source.flow, "source": source.name, "artifact": source.artifact, "reason": error.reason}
+    _LOG.warning("%s", error, extra=facts)

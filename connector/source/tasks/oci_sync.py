@@ -1,0 +1,282 @@
+"""`oci_sync`: one look at a registry, and where the digest moved, one pull committed to Kafka.
+
+Rules (contract 3 of the design). (1) An unchanged tick is one HEAD and one log line. (2) Everything after the HEAD goes
+by its digest, so a tag that moves in between cannot mix two releases. (3) Download, verify and extract first; the
+transaction comes last and waits for nothing but Kafka. (4) The deadline `timeout` covers what waits for the registry; a
+commit has a bound of its own and is never cut short by it.
+"""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from connector import faults
+from connector.config.task import Duration, LocalPath, RetryFields, TaskFields
+from connector.errors import LayerError, TickTimeout
+from connector.kafka.record import Record
+from connector.kafka.transaction import Committed
+from connector.layers.extract import extract
+from connector.oci.blob import Blobs
+from connector.oci.manifest import Descriptor
+from connector.oci.registry import Pulled, Registry
+from connector.records.file_record import Change, PullFacts
+from connector.records.formats import Format
+from connector.records.source_offset import SourceOffset, offset_record, short_hash
+from connector.source.changes import FileChange, compare
+from connector.source.release import Release
+from connector.source.source import Source
+from connector.telemetry import Phase
+
+_LOG = logging.getLogger("connector.source.oci_sync")
+
+
+class Fields(TaskFields):
+    """Follows one reference of a registry; each new digest becomes one transaction on Kafka."""
+
+    artifact: str = Field(
+        min_length=1,
+        description="Full OCI reference: `registry.example.com/org/flows:prod` or `…@sha256:…`. Part of every key.",
+    )
+    credentials_path: LocalPath | None = Field(
+        None, description="JSON credentials file, read anew when it changes. Anonymous if left out."
+    )
+    force_pull: bool = Field(
+        False,
+        description="Pull and emit at every tick, whatever the digest. Only to seed a downstream cache again.",
+    )
+    platform: str | None = Field(
+        None, description="Which manifest of an index to take, as `linux/amd64`; needed where it lists several."
+    )
+    include: tuple[str, ...] = Field((), description="Only paths that match one of these globs; empty: all.")
+    exclude: tuple[str, ...] = Field((), description="No paths that match one of these globs.")
+    binary: Literal["error", "base64", "skip"] = Field(
+        "error", description="What to do with a file that is not UTF-8: refuse the artifact, send base64, leave it out."
+    )
+    format: Literal["json", "raw"] = Field(
+        "json", description="How a file becomes a record's value: `json`, or `raw` for the file's own bytes."
+    )
+    topic: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of the records; default `oci.<flow name>`."
+    )
+    allow_empty: bool = Field(False, description="Accept an artifact without files, which removes every path.")
+    timeout: Duration = Field(
+        timedelta(minutes=10), gt=timedelta(0), description="Deadline for everything a tick asks of the registry."
+    )
+    retry: RetryFields = Field(RetryFields(), description="Attempts at transient failures within one tick.")
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The digest is that of the last commit."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A committed pull: its offset, what changed, and the seconds each phase took."""
+
+    offset: SourceOffset
+    changes: Mapping[Change, int]
+    committed: Committed
+    phases: Mapping[Phase, float]
+
+
+class Output(Protocol):
+    """Where a tick puts its records: the partition's owner."""
+
+    async def prepare(self) -> None:
+        """Make a producer ready while the blobs download."""
+        ...
+
+    async def commit(self, records: Iterable[Record], offset: Record) -> Committed:
+        """All of it or nothing. Raises OutputError."""
+        ...
+
+
+class OciSync:
+    """Ticks of one source. Holds no state between ticks: what came before is handed in."""
+
+    def __init__(
+        self,
+        source: Source,
+        registry: Registry,
+        blobs: Blobs,
+        encoder: Format,
+        spool: Path,
+        new_pull_id: Callable[[], str],
+        now_ms: Callable[[], int],
+        new_traceparent: Callable[[], str],
+    ) -> None:
+        self.source = source
+        self._registry = registry
+        self._blobs = blobs
+        self._encoder = encoder
+        self._spool = spool
+        self._new_pull_id = new_pull_id
+        self._now_ms = now_ms
+        self._new_traceparent = new_traceparent
+
+    def __repr__(self) -> str:
+        return f"<OciSync {self.source.flow}/{self.source.name} {self.source.artifact}>"
+
+    async def tick(
+        self, previous: SourceOffset | None, known_paths: Mapping[str, str], output: Output
+    ) -> Unchanged | Pull:
+        """One look. `known_paths` are the paths readers may have, to short hashes: the offset's, or those recovered.
+
+        Raises every class of the tree but ConfigError and SinkError; the offset then stands where it stood.
+        """
+        source, clock = self.source, _Phases()
+        try:
+            async with asyncio.timeout(source.timeout.total_seconds()):
+                head = await self._registry.head(source.reference)
+                clock.end("resolve")
+                faults.passing("resolved")
+                if self._is_unchanged(previous, head):
+                    _LOG.info(
+                        "OCI manifest digest unchanged since last pull, skipping layer fetch",
+                        extra={"artifact": source.artifact, "digest": head.digest},
+                    )
+                    return Unchanged(head.digest)
+                preparing = asyncio.create_task(output.prepare())
+                try:
+                    pulled, changes = await self._pull(head, known_paths, clock)
+                    await preparing
+                finally:
+                    preparing.cancel()
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        try:
+            return await self._commit(pulled, previous, changes.entries, output, clock)
+        finally:
+            changes.close()
+
+    def _is_unchanged(self, previous: SourceOffset | None, head: Descriptor) -> bool:
+        return (
+            previous is not None
+            and previous.digest == head.digest
+            and previous.settings == self.source.settings
+            and not self.source.force_pull
+        )
+
+    async def _pull(
+        self, head: Descriptor, known_paths: Mapping[str, str], clock: "_Phases"
+    ) -> tuple[Pulled, "_Extracted"]:
+        source = self.source
+        pulled = await self._registry.manifest(source.reference, head.digest, source.platform)
+        blobs = await self._blobs.fetch(source.reference, pulled.manifest.layers)
+        clock.end("fetch")
+        faults.passing("fetched")
+        with ExitStack() as held:
+            held.callback(blobs.close)
+            try:
+                spool = held.enter_context(tempfile.TemporaryFile(dir=self._spool))
+                files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, source.options, spool)
+            except OSError as error:
+                raise self._spool_failed(error) from error
+            clock.end("extract")
+            faults.passing("extracted")
+            # What is extracted reads from blobs and spool until it is committed.
+            return pulled, _Extracted(compare(known_paths, files), held.pop_all().close)
+
+    async def _commit(
+        self,
+        pulled: Pulled,
+        previous: SourceOffset | None,
+        changes: Sequence[FileChange],
+        output: Output,
+        clock: "_Phases",
+    ) -> Pull:
+        source = self.source
+        counts = {kind: sum(1 for entry in changes if entry.change is kind) for kind in Change}
+        files = len(changes) - counts[Change.REMOVED]
+        facts = PullFacts(
+            pull_id=self._new_pull_id(),
+            artifact=source.artifact,
+            artifact_digest=pulled.artifact_digest,
+            manifest_digest=pulled.manifest.digest if pulled.from_index else None,
+            previous_digest=previous.digest if previous else None,
+            files=files,
+            deletes=counts[Change.REMOVED],
+        )
+        offset = SourceOffset(
+            artifact=source.artifact,
+            digest=pulled.artifact_digest,
+            manifest_digest=pulled.manifest.digest,
+            media_type=pulled.media_type,
+            pull_id=facts.pull_id,
+            previous_digest=facts.previous_digest,
+            files=facts.files,
+            deletes=facts.deletes,
+            bytes=sum(entry.file.content.size_bytes for entry in changes if entry.file is not None),
+            committed_at=self._now_ms(),
+            worker=source.worker,
+            settings=source.settings,
+            paths={entry.path: short_hash(entry.file.content_hash) for entry in changes if entry.file is not None},
+        )
+        release = Release(source, facts, changes, self._encoder, self._new_traceparent(), offset.bytes)
+        own = offset_record(source.offsets_topic, source.offsets_partitions, source.flow, offset)
+        committed = await output.commit(release, own)
+        clock.end("commit")
+        _LOG.info(
+            "committed %d files (%d added, %d modified, %d unchanged) and %d deletes, %d bytes, in %.2f s",
+            files, counts[Change.ADDED], counts[Change.MODIFIED], counts[Change.UNCHANGED], counts[Change.REMOVED],
+            offset.bytes, clock.total(),
+            extra={
+                "artifact": source.artifact,
+                "digest": offset.digest,
+                "pull_id": offset.pull_id,
+                "flow": source.flow,
+                "source": source.name,
+            },
+        )  # fmt: skip
+        return Pull(offset, counts, committed, clock.seconds)
+
+    def _too_slow(self) -> TickTimeout:
+        source = self.source
+        return TickTimeout(
+            reason="DeadlineExceeded",
+            doing=f"pulling {source.artifact}",
+            cause=f"the registry did not deliver within the task's timeout of {source.timeout.total_seconds():.0f} s",
+            remedy=f"raise 'timeout' of task {source.name} (operator), or find out why the registry is slow",
+        )
+
+    def _spool_failed(self, error: OSError) -> LayerError:
+        return LayerError(
+            reason="SpoolFailed",
+            doing=f"extracting {self.source.artifact} in {self._spool}",
+            cause=error.strerror or type(error).__name__,
+            remedy="make room or set spool.directory to a place that can be written (operator)",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Extracted:
+    entries: Sequence[FileChange]
+    close: Callable[[], None]
+
+
+class _Phases:
+    """Seconds of each phase, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Phase, float] = {}
+        self._since = monotonic()
+
+    def end(self, phase: Phase) -> None:
+        now = monotonic()
+        self.seconds[phase] = now - self._since
+        self._since = now
+
+    def total(self) -> float:
+        return sum(self.seconds.values())

@@ -1,0 +1,207 @@
+"""The source half of one process: a member of the group that owns partitions and runs their sources.
+
+Rules. (1) `revoked` returns only when nothing of the partition is written any more. (2) With `once`, every owned source
+ticks one time, and `run` returns what failed. (3) Only a membership that can never recover ends the worker.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from connector import faults
+from connector.errors import OciSyncError, OutputError
+from connector.kafka.changelog import Changelog
+from connector.kafka.clients import Clients, Property
+from connector.kafka.membership import Event
+from connector.kafka.ownership import Ownership
+from connector.kafka.topics import Topics
+from connector.kafka.transaction import Transactions
+from connector.source.partition import Limits, OwnedPartition, ScheduledSource, Surroundings, now
+from connector.source.restore import Restorer
+from connector.status import SourceId, Status
+from connector.telemetry import Telemetry
+
+_LOG = logging.getLogger(__name__)
+
+_RESTORES_AT_ONCE = 8
+_JOIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The consumer group this worker joins. `properties` are those of its consumer that the user may choose."""
+
+    name: str
+    offsets_topic: str
+    instance_id: str | None = None
+    properties: Mapping[str, Property] = field(default_factory=dict)
+
+
+class Worker:
+    """Joins, runs and leaves; `run` once."""
+
+    def __init__(
+        self,
+        sources: Sequence[ScheduledSource],
+        clients: Clients,
+        topics: Topics,
+        changelog: Changelog,
+        group: Group,
+        status: Status,
+        telemetry: Telemetry,
+        *,
+        once: bool = False,
+    ) -> None:
+        self._sources = {scheduled.id: scheduled for scheduled in sources}
+        self._clients = clients
+        self._topics = topics
+        self._changelog = changelog
+        self._group = group
+        self._status = status
+        self._once = once
+        self._owned: dict[int, OwnedPartition] = {}
+        self._assigned = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._fatal: OutputError | None = None
+        self._group_error: OutputError | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._ownership: Ownership | None = None
+        self.failures: dict[SourceId, OciSyncError] = {}
+        self._around = Surroundings(
+            status=status,
+            telemetry=telemetry,
+            restorer=Restorer(changelog, group.offsets_topic),
+            limits=self._limits,
+            restoring=asyncio.Semaphore(_RESTORES_AT_ONCE),
+            once=once,
+            failures=self.failures,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Worker group={self._group.name} {len(self._sources)} sources partitions={sorted(self._owned)}>"
+
+    async def run(self, stop: asyncio.Event) -> Mapping[SourceId, OciSyncError]:
+        """Join the group and run until `stop`, or with `once` until each owned source has ticked.
+
+        Returns the last failure of each source that failed. Raises OutputError when the group cannot be joined.
+        """
+        for scheduled in self._sources.values():
+            source = scheduled.source
+            self._status.register_source(
+                scheduled.id, now(), artifact=source.artifact, tag=source.reference.tag,
+                partition=source.offset_partition, interval=None if self._once else scheduled.schedule.interval,
+            )  # fmt: skip
+        async with (
+            asyncio.TaskGroup() as self._tasks,
+            Ownership(
+                self._clients,
+                topic=self._group.offsets_topic,
+                group=self._group.name,
+                owner=self,
+                instance_id=self._group.instance_id,
+                properties=dict(self._group.properties),
+            ) as self._ownership,
+        ):
+            await self._until_done(stop)
+        self._status.group_left()
+        if self._fatal is not None:
+            raise self._fatal
+        return self.failures
+
+    def trigger(self, source: SourceId) -> bool:
+        """Let a source tick now; False where another worker owns it. Raises KeyError for one that no flow names."""
+        scheduled = self._sources[source]
+        if not self._status.owns(source):
+            return False
+        scheduled.trigger.set()
+        return True
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Begin to restore the partitions that are ours now."""
+        assert self._tasks is not None
+        assert self._ownership is not None
+        self._status.group_joined(now(), self._ownership.generation)
+        for number in sorted(partitions):
+            mine = tuple(one for one in self._sources.values() if one.source.offset_partition == number)
+            partition = OwnedPartition(number, mine, self._transactions(number), self._around)
+            self._owned[number] = partition
+            partition.happened(Event.ASSIGNED)
+            partition.task = self._tasks.create_task(self._run_partition(partition), name=f"partition-{number}")
+        sources = sum(len(self._owned[number].sources) for number in partitions)
+        _LOG.debug("assigned %d partitions with %d sources", len(partitions), sources)
+        self._assigned.set()
+
+    async def revoked(self, partitions: frozenset[int], *, lost: bool) -> None:
+        """End the partitions' pulls; a commit under way is waited for, the rest is aborted."""
+        faults.passing("revoked")
+        given_up = [self._owned.pop(number) for number in sorted(partitions) if number in self._owned]
+        for partition in given_up:
+            partition.happened(Event.LOST if lost else Event.REVOKED)
+        tasks = [partition.task for partition in given_up if partition.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for partition in given_up:
+            partition.happened(Event.DRAINED)
+        _LOG.debug("gave up %d partitions", len(given_up))
+
+    async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
+        """Show it; a member that can never recover ends the worker, so that its supervisor starts a new one."""
+        _LOG.error("%s", error, extra={"reason": error.reason})
+        self._status.kafka_failed(now(), error)
+        self._group_error = error
+        if fatal:
+            self._fatal = error
+            self._finished.set()
+
+    def polled(self) -> None:
+        """The polling thread is alive."""
+        self._status.poll_thread_beat(now())
+
+    async def _run_partition(self, partition: OwnedPartition) -> None:
+        await partition.run()
+        others = (other for other in self._owned.values() if other is not partition)
+        if self._once and all(other.task is not None and other.task.done() for other in others):
+            self._finished.set()
+
+    async def _limits(self) -> Limits:
+        names = {self._group.offsets_topic} | {one.source.topic for one in self._sources.values()}
+        found = await self._topics.describe(sorted(names))
+        self._status.kafka_answered(now())
+        return {name: topic.max_message_bytes for name, topic in found.items()}
+
+    async def _until_done(self, stop: asyncio.Event) -> None:
+        if self._once:
+            await self._until_assigned()
+        waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._finished)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _until_assigned(self) -> None:
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                await self._assigned.wait()
+        except TimeoutError:
+            raise self._group_error or OutputError(
+                reason="KafkaUnreachable",
+                doing=f"joining consumer group {self._group.name}",
+                cause=f"no partition was assigned within {_JOIN_SECONDS:.0f} s",
+                remedy="look at the group: kafka-consumer-groups.sh --describe --group "
+                f"{self._group.name} --members (operator)",
+            ) from None
+
+    def _transactions(self, number: int) -> Transactions:
+        assert self._ownership is not None
+        return Transactions(
+            self._clients,
+            self._ownership,
+            self._changelog,
+            group=self._group.name,
+            offsets_topic=self._group.offsets_topic,
+            partition=number,
+        )

@@ -1,0 +1,238 @@
+"""Builds every part from the two files; the only module that knows all of them. It constructs, and decides nothing."""
+
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+import connector
+from connector.config.flow_file import Flow, Task
+from connector.config.task import RetryFields
+from connector.config.worker_file import Worker as WorkerFile
+from connector.config.worker_file import spool_directory
+from connector.errors import LayerError
+from connector.kafka.changelog import Changelog
+from connector.kafka.clients import Clients, librdkafka_version
+from connector.kafka.record import partition_for
+from connector.kafka.topics import Topic, Topics, TopicSpec, layer_topic, offsets_topic
+from connector.layers.extract import ExtractOptions
+from connector.oci.blob import Blobs, BlobStore
+from connector.oci.hosts import Hosts, HostSettings
+from connector.oci.platform import parse_platform
+from connector.oci.reference import parse_reference
+from connector.oci.registry import Registry
+from connector.oci.retry import RetryPolicy
+from connector.records.formats import Format
+from connector.records.source_offset import offset_key, settings_fingerprint
+from connector.source.partition import ScheduledSource
+from connector.source.source import Source
+from connector.source.tasks import generate, oci_sync
+from connector.source.worker import Group, Worker
+from connector.status import Status
+from connector.telemetry import Telemetry, traceparent, uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process has once, whatever it runs."""
+
+    worker: WorkerFile
+    clients: Clients
+    topics: Topics
+    changelog: Changelog
+    hosts: Hosts
+    spool: Path
+    blob_store: BlobStore
+    status: Status
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
+    """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(Clients(worker.kafka))
+        settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
+        hosts = await stack.enter_async_context(Hosts(settings, user_agent=f"oci-sync/{connector.__version__}"))
+        topics = Topics(clients)
+        spool = _spool(worker)
+        telemetry = Telemetry()
+        telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
+        yield Parts(
+            worker=worker,
+            clients=clients,
+            topics=topics,
+            changelog=Changelog(clients, topics),
+            hosts=hosts,
+            spool=spool,
+            blob_store=BlobStore(spool, worker.spool.cache_size),
+            status=Status(worker.worker_name, datetime.now(UTC)),
+            telemetry=telemetry,
+        )
+
+
+def topic_specs(worker: WorkerFile, flows: Sequence[Flow]) -> list[TopicSpec]:
+    """The topics that the source half writes to, as they must be."""
+    specs = [
+        offsets_topic(
+            worker.offsets.topic,
+            partitions=worker.offsets.partitions,
+            replication_factor=worker.topics.replication_factor,
+        )
+    ]
+    names = {topic_of(flow, task): None for flow in flows for task in sync_tasks(flow)}
+    specs += [
+        layer_topic(
+            name,
+            partitions=worker.topics.partitions,
+            replication_factor=worker.topics.replication_factor,
+            max_file_size=worker.limits.max_file_size,
+        )
+        for name in names
+    ]
+    return specs
+
+
+def sync_tasks(flow: Flow) -> tuple[Task, ...]:
+    """The `oci_sync` tasks of a flow."""
+    return tuple(task for task in flow.source_tasks if isinstance(task.fields, oci_sync.Fields))
+
+
+def topic_of(flow: Flow, task: Task) -> str:
+    """The topic of an `oci_sync` task: the one it names, else `oci.<flow>`."""
+    assert isinstance(task.fields, oci_sync.Fields)
+    return task.fields.topic or f"oci.{flow.name}"
+
+
+def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) -> Source:
+    """An `oci_sync` task, resolved. Raises ConfigError BadValue for a reference or platform that is none."""
+    fields, worker = task.fields, parts.worker
+    assert isinstance(fields, oci_sync.Fields)
+    key = offset_key(flow.name, fields.artifact)
+    topic = topic_of(flow, task)
+    options = ExtractOptions(
+        max_file_size=worker.limits.max_file_size,
+        max_total_size=worker.limits.max_total_size,
+        max_layers=worker.limits.max_layers,
+        # A raw value takes any bytes; only a format with text in it must be told what to do with the rest.
+        binary="base64" if fields.format == "raw" and fields.binary == "error" else fields.binary,
+        include=fields.include,
+        exclude=fields.exclude,
+        allow_empty=fields.allow_empty,
+    )
+    shaping = {
+        "platform": fields.platform,
+        "include": fields.include,
+        "exclude": fields.exclude,
+        "binary": fields.binary,
+        "format": fields.format,
+        "topic": topic,
+        "topic_partitions": topic_partitions,
+    }
+    return Source(
+        flow=flow.name,
+        name=task.name,
+        reference=parse_reference(fields.artifact),
+        platform=parse_platform(fields.platform) if fields.platform else None,
+        options=options,
+        topic=topic,
+        topic_partitions=topic_partitions,
+        offsets_topic=worker.offsets.topic,
+        offsets_partitions=worker.offsets.partitions,
+        offset_key=key,
+        offset_partition=partition_for(key, worker.offsets.partitions),
+        settings=settings_fingerprint(shaping),
+        force_pull=fields.force_pull,
+        timeout=fields.timeout,
+        worker=worker.worker_name,
+    )
+
+
+def build_registry(parts: Parts, task: Task) -> Registry:
+    """The registry as the task's credentials open it."""
+    fields = task.fields
+    assert isinstance(fields, oci_sync.Fields)
+    retry = fields.retry if "retry" in fields.model_fields_set else parts.worker.retry
+    return Registry(parts.hosts, fields.credentials_path, _retry(retry), max_layers=parts.worker.limits.max_layers)
+
+
+def build_blobs(parts: Parts, registry: Registry) -> Blobs:
+    """Blobs through the spool and its cache; no artifact may ask for more than its files could need, compressed."""
+    return Blobs(registry, parts.blob_store, max_bytes=2 * parts.worker.limits.max_total_size)
+
+
+def build_format(name: str) -> Format:
+    """The format whose module has that name."""
+    made: Format = import_module(f"connector.records.formats.{name}").build()
+    return made
+
+
+def build_sources(parts: Parts, flows: Sequence[Flow], topics: dict[str, Topic]) -> list[ScheduledSource]:
+    """Every source of the flows, ready to tick. `topics` are those of `topic_specs`, as they are."""
+    sources: list[ScheduledSource] = []
+    for flow in flows:
+        for task in sync_tasks(flow):
+            assert isinstance(task.fields, oci_sync.Fields)
+            registry = build_registry(parts, task)
+            ticker = oci_sync.OciSync(
+                build_source(parts, flow, task, topics[topic_of(flow, task)].partitions),
+                registry,
+                build_blobs(parts, registry),
+                build_format(task.fields.format),
+                parts.spool,
+                new_pull_id=lambda: uuid7(_now_ms(), os.urandom(10)),
+                now_ms=_now_ms,
+                new_traceparent=lambda: traceparent(os.urandom(24)),
+            )
+            beat = [above.fields for above in flow.upstream(task) if isinstance(above.fields, generate.Fields)][-1]
+            sources.append(ScheduledSource(ticker, generate.build(beat)))
+    return sources
+
+
+def build_source_worker(parts: Parts, sources: Sequence[ScheduledSource], *, once: bool) -> Worker:
+    """The source half."""
+    worker = parts.worker
+    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
+             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
+    return Worker(
+        sources,
+        parts.clients,
+        parts.topics,
+        parts.changelog,
+        Group(
+            name=worker.group,
+            offsets_topic=worker.offsets.topic,
+            instance_id=worker.group_instance_id,
+            properties={name: worker.kafka[name] for name in names if name in worker.kafka},
+        ),
+        parts.status,
+        parts.telemetry,
+        once=once,
+    )
+
+
+def _retry(fields: RetryFields) -> RetryPolicy:
+    return RetryPolicy(max_attempts=fields.max_attempts, initial_backoff=fields.initial_backoff)
+
+
+def _spool(worker: WorkerFile) -> Path:
+    directory = spool_directory(worker)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LayerError(
+            reason="SpoolFailed",
+            doing=f"making the spool {directory}",
+            cause=error.strerror or type(error).__name__,
+            remedy="set spool.directory in worker.yaml to a place that can be written (operator)",
+        ) from error
+    return directory
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
