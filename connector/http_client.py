@@ -191,6 +191,9 @@ class HttpClient:
             request = httpx.Request(method, target, headers=sent, content=body, extensions=extensions)
             async with asyncio.timeout(self._options.head_seconds):
                 response = await transport.handle_async_request(request)
+                if method == "HEAD":  # httpcore keeps only connections whose response was read to its end
+                    async for _ in response.stream:  # type: ignore[union-attr] # both transports are asynchronous
+                        pass
         except _FOREIGN as error:
             raise _failure(error) from error
         return Response(response, url, self._slow_window_seconds)

@@ -170,6 +170,29 @@ def test_an_outcome_that_arrives_after_the_partition_was_lost_is_counted_and_not
     assert one.facts.problem is None
 
 
+def test_a_source_that_is_fenced_again_and_again_does_not_look_new_each_time() -> None:
+    status = running()
+    error = OutputError(reason="Fenced", doing="committing", cause="a newer generation", remedy="nothing to do")
+    for _ in range(3):
+        status.source_failed(SOURCE, START, error, None)
+        status.partition_state(3, START, PartitionState.RESTORING)
+        status.source_restored(SOURCE, START, DELIVERED)
+        status.partition_state(3, START, PartitionState.RUNNING)
+
+    one = source(status, START)
+
+    assert (one.ready.status, one.ready.reason, one.facts.consecutive_failures) == (Truth.FALSE, "Fenced", 3)
+
+
+def test_an_offset_that_is_gone_after_a_restore_takes_ready_away() -> None:
+    status = running()
+    status.source_unchanged(SOURCE, START, DIGEST, TOOK)
+
+    status.source_restored(SOURCE, START, None)
+
+    assert source(status, START).ready.status is Truth.UNKNOWN
+
+
 def test_unchanged_at_a_digest_that_readers_do_not_have_is_refused_and_changes_nothing() -> None:
     status = running()
     before = status.view(START)
@@ -291,7 +314,7 @@ def test_the_history_of_a_source_does_not_grow_without_end() -> None:
 
 
 EVENTS = ("started", "unchanged", "committed", "failed", "skipped", "cancelled", "pause", "resume", "lost", "restoring",
-          "running", "draining", "broken", "nothing")  # fmt: skip
+          "running", "draining", "broken", "nothing", "emptied")  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
@@ -323,6 +346,9 @@ def test_whatever_happens_ready_is_true_only_after_a_success_that_is_recent_and_
                 paused = event == "pause"
                 watched = at
                 status.source_paused(SOURCE, at, paused)
+            case "emptied":
+                last = ""
+                status.source_restored(SOURCE, at, None)
             case "lost":
                 state, last = "lost", ""
                 status.partition_lost(3, at)
@@ -330,8 +356,6 @@ def test_whatever_happens_ready_is_true_only_after_a_success_that_is_recent_and_
                 state, watched = "broken", at
                 status.partition_failed(3, at, unauthorized())
             case "restoring" | "running" | "draining":
-                if event == "restoring":
-                    last = ""
                 state, watched = event, at
                 status.partition_state(3, at, PartitionState(event))
         one = source(status, at)

@@ -46,11 +46,13 @@ def say(text: str) -> None:
     print(textwrap.fill(" ".join(text.split()), 100), flush=True)
 
 
-def shell(*command: str, shown: str | None = None, cwd: Path = ROOT) -> str:
-    """Show a command as a person would type it, run it, show what it says."""
+def shell(*command: str, shown: str | None = None, cwd: Path = ROOT, only: tuple[str, ...] = ()) -> str:
+    """Show a command as a person would type it, run it, show what it says; `only` keeps lines that begin so."""
     print(f"\n$ {shown or ' '.join(command)}", flush=True)
     done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, text=True, capture_output=True, check=False, timeout=120)
     output = (done.stdout + done.stderr).rstrip()
+    if only and not done.returncode:
+        output = "\n".join(line for line in output.splitlines() if line.startswith(only))
     if output:
         print(textwrap.indent(output, "  "), flush=True)
     if done.returncode:
@@ -72,6 +74,7 @@ def push(release: str) -> None:
     shell(
         str(oras), "push", "--plain-http", "--no-tty", ARTIFACT, *files,
         shown=f"cd examples/demo/{release}; oras push {ARTIFACT} {' '.join(files)}", cwd=folder,
+        only=("Pushed", "Digest"),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from connector.config.worker_file import load_worker
 from connector.errors import OutputError
 from connector.kafka.record import Record
 from connector.records.source_offset import SourceOffset, read_offset, split_offset_key
-from connector.wiring import open_parts
+from connector.wiring.parts import open_parts
 
 app = typer.Typer(no_args_is_help=True, help="Where each source stands.")
 
@@ -59,7 +59,7 @@ async def _read(worker_file: Path | None) -> dict[tuple[str, str], SourceOffset]
                 reason="TopicMissing",
                 doing=f"reading the offsets topic {topic}",
                 cause=f"the cluster at {parts.worker.bootstrap} has no such topic",
-                remedy="check offsets.topic and kafka in worker.yaml; a worker creates it at its first start (operator)",
+                remedy="check offsets.topic and kafka in worker.yaml; a worker creates it at its first start",
             )
         restored = await parts.changelog.read(topic, list(range(found.partitions)), _offset)
     entries: dict[tuple[str, str], SourceOffset] = {}

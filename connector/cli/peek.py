@@ -26,9 +26,10 @@ from connector.records.file_record import (
     FileRecord,
     split_file_key,
 )
+from connector.records.formats import Format
 from connector.records.formats import json as json_format
 from connector.records.formats import raw as raw_format
-from connector.wiring import open_parts
+from connector.wiring.parts import open_parts
 
 _MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
 
@@ -143,11 +144,12 @@ class _Printer:
 
 def _decoded(record: Record) -> FileRecord | None:
     """The file of a record; None where another producer wrote it."""
-    form = json_format if record.header(CONTENT_TYPE) == "application/json" else raw_format
+    is_json = record.header(CONTENT_TYPE) == "application/json"
+    form: Format = json_format.build() if is_json else raw_format.build()
     if record.header(POSITION) is None:
         return None
     try:
-        return form.build().decode(record)
+        return form.decode(record)
     except OutputError:
         return None
 

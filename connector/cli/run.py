@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -14,8 +15,11 @@ from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
 from connector.errors import OutputError
+from connector.source.worker import Worker
 from connector.telemetry import configure_logging
-from connector.wiring import Parts, build_source_worker, build_sources, open_parts, topic_specs
+from connector.wiring.faces import open_faces, show_flows
+from connector.wiring.parts import Parts, open_parts
+from connector.wiring.source_half import build_source_worker, build_sources, topic_specs
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,21 +75,27 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_parts(worker) as parts:
-        if once and not join:
+    async with open_parts(worker) as parts, AsyncExitStack() as faces:
+        show_flows(parts, loaded)
+        if once and not join and only != "sink":
             await _refuse_a_group_in_use(parts)
+        source_worker = None
         if only != "sink":
-            return await _run_sources(parts, loaded.flows, stop, once=once)
-    return False
+            source_worker = await _source_worker(parts, loaded.flows, stop, once=once)
+        if worker.http.address is not None:
+            await faces.enter_async_context(open_faces(parts, source_worker))
+        if source_worker is None:
+            return False
+        return bool(await source_worker.run(stop))
 
 
-async def _run_sources(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> bool:
+async def _source_worker(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> Worker | None:
+    """The source half on topics that fit; None when stopped before Kafka answered."""
     specs = topic_specs(parts.worker, flows)
     topics = await _patiently(lambda: parts.topics.ensure(specs, parts.worker.topics.manage), stop, once=once)
     if topics is None:
-        return False
-    source_worker = build_source_worker(parts, build_sources(parts, flows, topics), once=once)
-    return bool(await source_worker.run(stop))
+        return None
+    return build_source_worker(parts, build_sources(parts, flows, topics), once=once)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, once: bool) -> T | None:

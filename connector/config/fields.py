@@ -89,7 +89,7 @@ def _problem(model: type[BaseModel], source: Source, location: Location, detail:
             message = f"{_label(inner[:-1]) or _last(location)} needs the field {name!r}".lstrip()
             return source.problem(where[:-1], "MissingField", message, at_key=True)
     label = _label(inner)
-    got = "" if _SECRET.search(label) else _got(source.document, where)
+    got = "" if _SECRET.search(label) else _got(source.document, where, detail["type"])
     return source.problem(where, "BadValue", f"{label or _last(location)} {_words(detail)}{got}".lstrip())
 
 
@@ -163,10 +163,10 @@ def _texts(document: Document, location: Location) -> Iterator[tuple[Location, s
         yield from _texts(document, (*location, part))
 
 
-def _got(document: Document, where: Location) -> str:
+def _got(document: Document, where: Location, kind: str) -> str:
     """What the file says there, variables not expanded and users in addresses left out."""
     value = document.plain(where)
-    if value is None:
+    if value is None or (kind == "value_error" and isinstance(value, dict | list)):
         return ""
     if isinstance(value, dict | list):
         return f"; here is {'a mapping' if isinstance(value, dict) else 'a list'}"

@@ -15,7 +15,7 @@ half needs the variables of that half only: those of the other may be undefined.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -29,10 +29,11 @@ from connector.config.problem import ConfigProblems, Problem, did_you_mean, show
 from connector.config.task import Half, Strict, TaskFields, find_task, half_of
 from connector.config.variables import Variables, has_variable
 from connector.config.yaml_lines import Document, Location, read_yaml
-from connector.errors import ConfigError
+from connector.errors import ConfigError, OciSyncError
 
 # `oci.<flow name>` must fit a topic's name, which has at most 249 characters.
 _LONGEST_NAME: Final = 200
+_SUFFIXES: Final = (".yaml", ".yml")
 _TRIGGER: Final = "generate"
 _SOURCE: Final = "oci_sync"
 _TASKS: Final[Location] = ("flow", "tasks")
@@ -187,7 +188,7 @@ class _FlowReader:
             if isinstance(value, dict) and len(value) > 1:
                 words = ", ".join(shown(key) for key in list(value)[:4])
                 self._add(at, "BadValue", f"a task is one word with its fields below it; here are {words}. Indent them")
-            elif not isinstance(value, dict):
+            else:
                 self._add(
                     at, "BadValue", "a task is a mapping of its word to its fields, as `- generate: {name: tick}`"
                 )
@@ -199,24 +200,37 @@ class _FlowReader:
             self._add((*at, word), error.reason, error.cause, at_key=True)
             return None
         half = half_of(module)
-        fields = self._fields(module.Fields, (*at, word), runs=self.only in (None, half))
+        fields = self._fields(module, (*at, word), runs=self.only in (None, half))
         if fields is None:
             return None
         task = Task(word, fields.name, half, fields, fields.depends_on, module, self.document.node(at).line)
         return (*at, word), task
 
-    def _fields(self, model: type[TaskFields], at: Location, *, runs: bool) -> TaskFields | None:
+    def _fields(self, module: ModuleType, at: Location, *, runs: bool) -> TaskFields | None:
+        model: type[TaskFields] = module.Fields
         if runs:
             source = Source(self.document, self.strict.variables, self._elsewhere())
             unset = self._variables(at)
             self.problems += unset
             found = read_fields(model, source, at)
             if not isinstance(found, list):
+                self._check(module, found, at)
                 return found
             at_fault = {(problem.line, problem.column) for problem in unset}
             self.problems += [problem for problem in found if (problem.line, problem.column) not in at_fault]
             return None
         return self._fields_of_the_other_half(model, at)
+
+    def _check(self, module: ModuleType, fields: TaskFields, at: Location) -> None:
+        check: Callable[[TaskFields], Iterable[str | tuple[Location, str]]] | None = getattr(module, "check", None)
+        if check is None:
+            return
+        try:
+            for problem in check(fields):
+                inner, message = ((), problem) if isinstance(problem, str) else problem
+                self._add((*at, *inner), "BadValue", message, at_key=not inner)
+        except OciSyncError as error:
+            self._add(at, "BadValue", f"{error.cause} ({error.remedy})", at_key=True)
 
     def _fields_of_the_other_half(self, model: type[TaskFields], at: Location) -> TaskFields | None:
         source = Source(self.document, self.lenient.variables, self._elsewhere())
@@ -331,11 +345,16 @@ def _depending(task: Task, depends_on: tuple[str, ...]) -> Task:
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
+    """Each file once. A directory that holds no flow file stands for itself, and is then refused when it is read."""
     files: dict[Path, None] = {}
     for path in paths:
-        inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
-        files.update(dict.fromkeys(inside))
+        inside = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if _is_listable(path) else []
+        files.update(dict.fromkeys(inside or [path]))
     return list(files)
+
+
+def _is_listable(path: Path) -> bool:
+    return os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
 
 
 def _same_name(flow: Flow, first: Flow) -> ConfigProblems:

@@ -48,6 +48,18 @@ class ConfigProblems(ConfigError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one question that `validate` put to a registry, to Kafka or to a store.
+
+    `reason` is a word of the tree of errors, None where all is well. `message` says what was seen, or what to do.
+    """
+
+    subject: str
+    reason: str | None
+    message: str
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` is most likely a slip of, or None.
 

@@ -3,14 +3,17 @@
 A task module offers
     class Fields(TaskFields)       what the user may write under the word; each field with a description
     build(fields, parts)           the task, out of its fields and what the wiring hands it
-    check(fields) -> [message]     optional: compile templates and scripts, touch no network
+    check(fields) -> problems      optional: what only the fields together can show; touches no network. Each problem
+                                   is a message, or a pair of a location within the fields and a message
 `connector/source/tasks/` holds the first half of a flow, `connector/sink/tasks/` the second. Another package offers a
 module by the entry-point group `oci_sync.tasks`; it belongs to the sink half unless it says `HALF = "source"`.
 
-A validator in `Fields` raises ValueError without the offending value in its text (that value may be a secret).
+A validator in `Fields` raises ValueError without the offending value in its text (that value may be a secret);
+`checked_by` makes one of a function that parses or compiles.
 """
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,10 +23,19 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from connector.config.problem import did_you_mean, shown
-from connector.errors import ConfigError
+from connector.errors import ConfigError, OciSyncError
 
 Half: TypeAlias = Literal["source", "sink"]
 
@@ -47,7 +59,8 @@ _SIZES = {"": 1, "B": 1}
 for _power, _letter in enumerate("KMGT", start=1):
     _SIZES |= {f"{_letter}B": 1000**_power, _letter: 1000**_power}
     _SIZES |= {f"{_letter}IB": 1024**_power, f"{_letter}I": 1024**_power}
-_SIZE: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,3}))?\s*([A-Za-z]{0,3})\Z")
+_SIZE_LIMIT: Final = 2**63
+_SIZE: Final = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,3}))?\s*([A-Za-z]{0,3})\Z")
 
 
 def parse_duration(value: object) -> timedelta:
@@ -83,8 +96,8 @@ def format_duration(duration: timedelta) -> str:
 def parse_size(value: object) -> int:
     """`10MB`, `64KiB`, `1.5GB` or a plain number as bytes. `MB` is a million, `MiB` 1024 squared. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 0:
-            raise ValueError("should not be negative")
+        if not 0 <= value < _SIZE_LIMIT:
+            raise ValueError("should not be negative, nor beyond what a file can be")
         return value
     match = _SIZE.match(value.strip()) if isinstance(value, str) else None
     if match is None or match[3].upper() not in _SIZES:
@@ -92,7 +105,7 @@ def parse_size(value: object) -> int:
     fraction = match[2] or "0"
     factor = _SIZES[match[3].upper()]
     thousandths = int(match[1]) * 1000 + int(fraction.ljust(3, "0"))
-    if thousandths * factor % 1000 or thousandths * factor >= 2**63 * 1000:
+    if thousandths * factor % 1000 or thousandths * factor >= _SIZE_LIMIT * 1000:
         raise ValueError("should be a whole number of bytes")
     return thousandths * factor // 1000
 
@@ -114,6 +127,22 @@ def _beside_the_file(value: Any, info: ValidationInfo) -> Any:
             raise ValueError("should be a path")
         return Path(directory) / value
     return value
+
+
+def checked_by(parse: Callable[[Any], object]) -> AfterValidator:
+    """A validator that keeps the value and refuses what `parse` refuses with an error of the tree, or ValueError.
+
+    So `artifact: Annotated[str, checked_by(parse_reference)]` has its mistakes shown at the field's line and column.
+    """
+
+    def check(value: Any) -> Any:
+        try:
+            parse(value)
+        except OciSyncError as error:
+            raise ValueError(f"{error.cause} ({error.remedy})") from error
+        return value
+
+    return AfterValidator(check)
 
 
 Duration: TypeAlias = Annotated[

@@ -1,7 +1,7 @@
 """`{{ ... }}` in the fields of sink tasks: strict, bounded, and without any way to the outside.
 
 A template, and what it reads, may come out of an artifact, so both are hostile input. Work, memory and output are
-bounded by minijinja's fuel, which it charges for every instruction and every character that it makes; a template sees
+bounded by minijinja's fuel, which it charges for instructions and for the characters that it makes; a template sees
 nothing but the values handed to it, and no Python attribute. The syntax is Jinja's. Further filters: `from_yaml`,
 `from_json`, `to_json`, `sha256`, `regex_match`, `basename`, `dirname`, `without_extension`.
 """
@@ -12,18 +12,20 @@ import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from minijinja import Environment, TemplateError
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
+from connector.config.task import checked_by
 from connector.config.yaml_lines import parse_yaml
 from connector.errors import ConfigError, OciSyncError, SinkError
 
-# A route's key takes some hundred. A million takes 0.1 s and some 50 MB at worst; what the values hold comes on top, so
-# that `{{ content }}` works for the largest file.
-_FUEL: Final = 1_000_000
+# A route's key takes some hundred. minijinja charges 1 for an instruction and for about 64 characters that it makes, so
+# this is 13 MB of output at most, in well below a second. A sixteenth of what the values hold comes on top, so that
+# `{{ content }}` works for the largest file, four times over.
+_FUEL: Final = 200_000
 _LONGEST_TEMPLATE: Final = 100_000
 _MOST_NESTED: Final = 50
 
@@ -40,7 +42,7 @@ class Template:
 
         `doing` says for what, in errors. The values themselves do not get into one.
         """
-        self.environment.fuel = _FUEL + 2 * _characters(values, _MOST_NESTED)
+        self.environment.fuel = _FUEL + _characters(values, _MOST_NESTED) // 16
         try:
             return self.environment.render_template("it", **values)
         except (TemplateError, OciSyncError, ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -65,6 +67,10 @@ def compile_template(text: str) -> Template:
     except TemplateError as error:
         raise _bad(text, _first_line(error)) from error
     return Template(text, environment)
+
+
+TemplateText: TypeAlias = Annotated[str, checked_by(compile_template)]
+"""The type of a field that holds a template: checked when the flow file is read, and shown at its line."""
 
 
 def variables_of(template: Template) -> frozenset[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from connector.config.fields import Source, field_names, nested_models, read_fields
 from connector.config.problem import ConfigProblems, Problem
@@ -31,6 +31,8 @@ _NAME: Final = r"^[A-Za-z0-9._-]{1,200}$"
 _BOOTSTRAP: Final = "bootstrap.servers"
 _SYSTEM_SPOOL: Final = Path("/var/lib/oci-sync")
 _ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})\Z")
+
+_PROPERTY_SCHEMA: Final = {"type": ["string", "number", "boolean", "array"], "items": {"type": "string"}}
 
 OVERRIDES: Final[dict[str, tuple[str, ...]]] = {
     "OCI_SYNC_KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap.servers"),
@@ -159,7 +161,7 @@ class Worker(Strict):
     """The whole of worker.yaml."""
 
     kafka: Annotated[
-        dict[str, Annotated[Property, BeforeValidator(_property)]],
+        dict[str, Annotated[Property, BeforeValidator(_property), WithJsonSchema(_PROPERTY_SCHEMA)]],
         AfterValidator(_properties),
     ] = Field(
         {_BOOTSTRAP: "localhost:9092"},
@@ -276,9 +278,12 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _elsewhere() -> dict[str, str]:
-    return {
-        name: f"`{outer}`" for outer, model in nested_models(Worker).items() for name in field_names(model)
-    } | dict.fromkeys(Worker.model_fields, "the top of the worker file")
+    """Every setting's name with the block, or blocks, that it belongs to."""
+    places: dict[str, str] = {}
+    for outer, model in nested_models(Worker).items():
+        for name in field_names(model):
+            places[name] = f"{places[name]} or `{outer}`" if name in places else f"`{outer}`"
+    return places | dict.fromkeys(Worker.model_fields, "the top of the worker file")
 
 
 def _reading(path: Path | None) -> str:

@@ -104,6 +104,11 @@ class Ownership:
     def __repr__(self) -> str:
         return f"<Ownership group={self._group} generation={self.generation} partitions={sorted(self._assignment)}>"
 
+    def recovered(self) -> None:
+        """The brokers answer again: the next failure is news."""
+        self._failure = None
+        self._clients.heard_from_broker()
+
     @property
     def generation(self) -> int:
         """The group's generation as of the last poll, -1 outside the group."""
@@ -146,8 +151,7 @@ class Ownership:
                 self._published = read_membership(metadata, self._assignment)
 
     def _note(self, error: KafkaError) -> None:
-        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED):
-            _LOG.debug("group %s: %s", self._group, error.str())
+        if error.code() in (KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED):
             return
         failure = self._clients.error(f"taking part in consumer group {self._group}", error)
         if self._failure is None or self._failure.reason != failure.reason:

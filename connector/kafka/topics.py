@@ -26,6 +26,11 @@ from connector.kafka.clients import Clients, kafka_error_of
 
 _LOG = logging.getLogger(__name__)
 _ADMIN_SECONDS = 15.0
+_COORDINATOR_ON_ITS_WAY = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 Manage = Literal["create", "check"]
 
@@ -208,15 +213,21 @@ class Topics:
 
     async def group_members(self, group: str) -> list[str]:
         """`client id @ host` of each live member of a consumer group; empty where there is no such group."""
-        doing = f"asking for the members of group {group}"
-        futures = self._admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
-        try:
-            description = await asyncio.wrap_future(futures[group])
-        except KafkaException as error:
-            if kafka_error_of(error).code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            raise self._clients.error(doing, kafka_error_of(error)) from error
-        return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
+        deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
+        while True:
+            futures = self._admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
+            try:
+                description = await asyncio.wrap_future(futures[group])
+            except KafkaException as raised:
+                error = kafka_error_of(raised)
+                if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return []
+                # The first group of a cluster waits for its coordinator, a moved one for its new one.
+                if error.code() in _COORDINATOR_ON_ITS_WAY and asyncio.get_running_loop().time() < deadline:
+                    await asyncio.sleep(0.1)
+                    continue
+                raise self._clients.error(f"asking for the members of group {group}", error) from raised
+            return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
 
     def _check(self, spec: TopicSpec, topic: Topic) -> None:
         for cause, remedy in misfits(spec, topic, self._clients.bootstrap):

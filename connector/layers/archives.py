@@ -40,7 +40,7 @@ class _Inode:
 class _Placed:
     """What stands at a path: the inode, the layer that put it there, and a hash of how the archive spells the path.
 
-    The name itself is not kept: 50,000 long ones would take more memory than all the rest.
+    The name itself is not kept: many long ones would take more memory than all the rest.
     """
 
     inode: _Inode
@@ -49,15 +49,18 @@ class _Placed:
 
 
 @dataclass(slots=True)
-class _Ignored:
-    """What an archive holds that does not become a file, for one warning a layer."""
+class _Reading:
+    """What is known while one archive streams by; `ignored` counts what does not become a file, for one warning."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    first: str = ""
+    layer: Layer
+    names: "_Names"
+    compression: Compression
+    ignored: Counter[str] = field(default_factory=Counter)
+    first_ignored: str = ""
 
-    def add(self, what: str, name: str) -> None:
-        self.counts[what] += 1
-        self.first = self.first or name
+    def ignore(self, what: str, name: str) -> None:
+        self.ignored[what] += 1
+        self.first_ignored = self.first_ignored or name
 
 
 class Archives:
@@ -74,25 +77,29 @@ class Archives:
     def merge(self, layer: Layer, blob: SupportsOpen, compression: Compression) -> None:
         """Lay one archive over those before. Raises LayerError."""
         self._layer = layer
-        ignored = _Ignored()
-        names = _Names(layer)
+        reading = _Reading(layer, _Names(layer), compression)
         try:
             with blob.open() as reader:
-                archive = Archive(layer, decompress(layer, reader, compression, self._budget))
+                archive = Archive(layer, decompress(layer, reader, compression, self._budget), self._budget)
                 for entry in archive:
-                    self._merge_entry(layer, archive, entry, names, compression, ignored)
+                    self._merge_entry(reading, archive, entry)
         except OSError as error:
             raise layer.unreadable(error) from error
-        if ignored.counts:
-            _warn(layer, ignored)
+        if reading.ignored:
+            _warn(reading)
 
     def visible(self, blobs: Mapping[Digest, SupportsOpen]) -> list[tuple[str, Layer, Examined]]:
-        """Path, layer and content of each wanted file that no later layer hides, in the order of the archives."""
+        """Path, layer and content of each wanted file that no later layer hides, in the order of the archives.
+
+        Ask once, when all are merged.
+        """
         wanted = [
             (path, placed)
             for path, placed in self._overlay
             if placed.inode.kind is EntryKind.FILE and self._filter.wants(path)
         ]
+        # The tree takes more memory than its files, and nothing asks it again.
+        self._overlay = Overlay(self._count_directory)
         for path, placed in wanted:
             if placed.inode.size_bytes > self._max_file_size:
                 raise refuse_file_size(placed.layer, placed.inode.size_bytes, self._max_file_size, path)
@@ -101,43 +108,43 @@ class Archives:
             (path, placed.layer, placed.inode.examined) for path, placed in wanted if placed.inode.examined is not None
         ]
 
-    def _merge_entry(
-        self,
-        layer: Layer,
-        archive: Archive,
-        entry: Entry,
-        names: "_Names",
-        compression: Compression,
-        ignored: _Ignored,
-    ) -> None:
+    def _merge_entry(self, reading: _Reading, archive: Archive, entry: Entry) -> None:
+        layer = reading.layer
+        marker, path = read_marker(reading.names.path_of(entry.name))
+        if marker is Marker.NONE and entry.kind is EntryKind.DIRECTORY:
+            self._overlay.put_directory(layer.index, path)  # counts the directories that it makes
+            return
         self._budget.spend_entry(layer, entry.name)
-        marker, path = read_marker(names.path_of(entry.name))
         match marker:
             case Marker.WHITEOUT:
                 self._overlay.take_away(layer.index, path)
             case Marker.OPAQUE:
                 self._overlay.make_opaque(layer.index, path)
             case Marker.MEANINGLESS:
-                ignored.add("malformed or reserved whiteout", entry.name)
-            case Marker.NONE if entry.kind is EntryKind.DIRECTORY:
-                self._overlay.put_directory(layer.index, path)
+                reading.ignore("malformed or reserved whiteout", entry.name)
+            case Marker.NONE if entry.kind is EntryKind.UNKNOWN:
+                reading.ignore(entry.kind.value, entry.name)  # a volume's label has no place among the files
             case Marker.NONE:
-                if not path:
-                    raise _unsafe(layer, entry.name, "the path names the root, which is a directory")
-                inode = self._inode(layer, entry, names, compression)
-                self._refuse_two_spellings(layer, path, entry.name)
-                self._overlay.put(layer.index, path, _Placed(inode, layer, hash(entry.name)))
-                if entry.kind is EntryKind.FILE:
-                    self._spool_content(archive, entry, inode, path)
-                elif entry.kind is not EntryKind.HARD_LINK:
-                    ignored.add(entry.kind.value, entry.name)
+                self._put(reading, archive, entry, path)
 
-    def _inode(self, layer: Layer, entry: Entry, names: "_Names", compression: Compression) -> _Inode:
+    def _put(self, reading: _Reading, archive: Archive, entry: Entry, path: str) -> None:
+        layer = reading.layer
+        if not path:
+            raise _unsafe(layer, entry.name, "the path names the root, which is a directory")
+        inode = self._inode(reading, entry)
+        self._refuse_two_spellings(layer, path, entry.name)
+        self._overlay.put(layer.index, path, _Placed(inode, layer, hash(entry.name)))
+        if entry.kind is EntryKind.FILE:
+            self._spool_content(archive, entry, inode, path)
+        elif entry.kind is not EntryKind.HARD_LINK:
+            reading.ignore(entry.kind.value, entry.name)
+
+    def _inode(self, reading: _Reading, entry: Entry) -> _Inode:
         if entry.target is None:
-            return _Inode(layer, entry.position, entry.kind, entry.size_bytes, compression)
-        found = self._overlay.find(names.path_of(entry.target))
+            return _Inode(reading.layer, entry.position, entry.kind, entry.size_bytes, reading.compression)
+        found = self._overlay.find(reading.names.path_of(entry.target))
         if found is None:
-            raise layer.error(
+            raise reading.layer.error(
                 "BrokenArchive",
                 f"it is a hard link to {quoted(entry.target)}, which is not there at this point",
                 "push the artifact again, from a whole file tree (publisher)",
@@ -174,7 +181,7 @@ class Archives:
         budget = Budget(self._budget.max_total_size, self._budget.max_entries)
         try:
             with blobs[layer.descriptor.digest].open() as reader:
-                archive = Archive(layer, decompress(layer, reader, first.compression, budget))
+                archive = Archive(layer, decompress(layer, reader, first.compression, budget), budget)
                 for entry in archive:
                     inode = wanted.get(entry.position)
                     if inode is not None:
@@ -183,9 +190,9 @@ class Archives:
         except OSError as error:
             raise layer.unreadable(error) from error
 
-    def _count_directory(self, path: str) -> None:
+    def _count_directory(self, name: str) -> None:
         assert self._layer is not None, "directories come into being while a layer is merged"
-        self._budget.spend_entry(self._layer, path)
+        self._budget.spend_entry(self._layer, name)
 
 
 class _Names:
@@ -235,12 +242,16 @@ def _unsafe(layer: Layer, name: str, cause: str) -> LayerError:
     return layer.error("UnsafePath", cause, "push the artifact again without this entry (publisher)", name)
 
 
-def _warn(layer: Layer, ignored: _Ignored) -> None:
-    what = ", ".join(f"{count} × {name}" for name, count in ignored.counts.most_common())
+def _warn(reading: _Reading) -> None:
+    what = ", ".join(f"{count} × {name}" for name, count in reading.ignored.most_common())
     logger.warning(
         "%s: left out what is no file (%s), the first of it %s",
-        layer,
+        reading.layer,
         what,
-        quoted(ignored.first),
-        extra={"layer": layer.index, "layer_digest": layer.descriptor.digest, "ignored": dict(ignored.counts)},
+        quoted(reading.first_ignored),
+        extra={
+            "layer": reading.layer.index,
+            "layer_digest": reading.layer.descriptor.digest,
+            "ignored": dict(reading.ignored),
+        },
     )

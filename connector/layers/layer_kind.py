@@ -9,14 +9,14 @@
 | none     | yes   | OCI's plain tar type      | any             | one file, as it is            |
 | none     | yes   | any other tar type        | tar, gzip, zstd | an archive                    |
 | none     | yes   | any other tar type        | others          | one file, as it is            |
-| none     | any   | a compressed file's type  | gzip, zstd      | one file, decompressed        |
+| none     | any   | a compressed file's type  | gzip, zstd      | one file, decompressed (*)    |
 | none     | any   | any other                 | any             | one file, as it is            |
 
 `unpack` is the annotation `io.deis.oras.content.unpack`. OCI's empty type is `application/vnd.oci.empty.v1+json`, its
 plain tar type `application/vnd.oci.image.layer.v1.tar`. A tar type ends in `.tar`, `/tar`, `/x-tar`, `/x-gtar` or
 `+tar`, then perhaps in `+gzip`, `.gzip`, `+zstd` or `.zstd`. A compressed file's type ends so without being a tar
 type, or is `application/gzip` or `application/zstd`; if its title ends in `.gz`, `.tgz`, `.zst` or the like, the
-compressed bytes are what the name promises, and stay as they are.
+compressed bytes are what the name promises, and stay as they are. (*) Others: an error.
 
 `oras push` gives the plain OCI tar type to every file whose type it is not told, and a title; so that type with a
 title says nothing, and `oras pull` writes the bytes as they are: so do we. How an archive is compressed is read off
@@ -120,8 +120,10 @@ def _decide_compressed_file(layer: Layer, found: Compression, head: bytes) -> De
     if found in (Compression.GZIP, Compression.ZSTD):
         differs = found is not _declared_compression(layer.media_type)
         return Decision(LayerKind.COMPRESSED_FILE, found, _differs(found) if differs else None)
-    return Decision(
-        LayerKind.FILE, warning=f"the media type is a compressed file's, but it begins with {quoted(head[:8])}"
+    raise layer.error(
+        "BrokenArchive",
+        f"the media type is a compressed file's, but the layer begins with {quoted(head[:8])}",
+        f"{PUBLISHER} with the media type of what it is, or compressed with gzip or zstd (publisher)",
     )
 
 

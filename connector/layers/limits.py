@@ -19,8 +19,14 @@ MAX_PATH_BYTES = 4096  # Linux's PATH_MAX; a record's key holds it beside the ar
 _OVERHEAD_FACTOR = 2
 _OVERHEAD_BYTES = 64 * 1024 * 1024
 
-# Names are kept in memory; 160 bytes each on average is far above what file trees have (30 to 60).
-_PATH_BYTES_PER_ENTRY = 160
+# Names are kept in memory, where one character outside of ASCII may widen a whole text to 4 bytes a character. 256
+# bytes each on average is far above what file trees have (30 to 60).
+_PATH_BYTES_PER_ENTRY = 256
+
+# PAX and long-name headers: what a file tree needs is some 50 to 300 bytes an entry. Records of 6 bytes, 1 µs each,
+# would otherwise make a small blob work for minutes.
+_HEADER_BYTES_PER_ENTRY = 512
+_LEAST_HEADER_BYTES = 4 * 1024 * 1024
 
 # eStargz writes two gzip members a file, zstd:chunked a frame a chunk. Each costs a new decompressor (5 µs).
 _MEMBERS_PER_ENTRY = 8
@@ -39,6 +45,7 @@ class Budget:
     decompressed_bytes: int = 0
     entries: int = 0
     path_bytes: int = 0
+    header_bytes: int = 0
     members: int = 0
 
     @property
@@ -60,7 +67,7 @@ class Budget:
     def spend_entry(self, layer: Layer, entry: str) -> None:
         """Count one file, link, device or directory, also a directory that is only implied by a path."""
         self.entries += 1
-        self.path_bytes += len(entry)
+        self.path_bytes += len(entry) if entry.isascii() else 4 * len(entry)
         if self.path_bytes > self.max_entries * _PATH_BYTES_PER_ENTRY:
             raise layer.error(
                 "TooLarge",
@@ -75,6 +82,17 @@ class Budget:
                 f"the archives hold more than {self.max_entries} files and directories",
                 "publish fewer (publisher), or raise limits.max_entries (operator)",
                 entry,
+            )
+
+    def spend_header(self, layer: Layer, count: int) -> None:
+        """Count the content of one PAX or long-name header."""
+        self.header_bytes += count
+        most = max(_LEAST_HEADER_BYTES, self.max_entries * _HEADER_BYTES_PER_ENTRY)
+        if self.header_bytes > most:
+            raise layer.error(
+                "TooLarge",
+                f"the archives' PAX and long-name headers take more than {most} bytes",
+                "publish without extended attributes (publisher), or raise limits.max_entries (operator)",
             )
 
     def spend_member(self, layer: Layer) -> None:
@@ -125,7 +143,7 @@ def canonical_path(name: str) -> str:
     """
     if name.startswith("/"):
         raise ValueError("the path is absolute")
-    if "\\" in name or _DRIVE.match(name):
+    if "\\" in name:
         raise ValueError("the path is written for Windows; use '/' between its parts")
     path = _canonical(name)
     if not path:
@@ -142,7 +160,7 @@ def canonical_entry_path(name: str) -> str:
     unpacker takes the leading '/' off), and a backslash is a character like others, as in systemd's unit names,
     unless a reader on Windows would climb by it.
     """
-    if "\\" in name and (".." in name.replace("\\", "/").split("/") or _DRIVE.match(name)):
+    if "\\" in name and ".." in name.replace("\\", "/").split("/"):
         raise ValueError("the path climbs out of the archive on Windows")
     return _canonical(name)
 
@@ -157,7 +175,10 @@ def _canonical(name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise ValueError("the path climbs ('..')")
-    return "/".join(parts)
+    path = "/".join(parts)
+    if _DRIVE.match(path):
+        raise ValueError("the path begins with a drive of Windows")
+    return path
 
 
 def _encoded(name: str) -> bytes:

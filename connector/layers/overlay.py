@@ -66,7 +66,7 @@ class _Held(Generic[Leaf]):
 class Overlay(Generic[Leaf]):
     """The merged view. `put`, `put_directory`, `take_away` and `make_opaque` come layer by layer, 0 first.
 
-    `on_new_directory` is called with the path for each directory that comes into being, so that it can be counted.
+    `on_new_directory` is called with the name of each directory that comes into being, so that it can be counted.
     """
 
     def __init__(self, on_new_directory: Callable[[str], None]) -> None:
@@ -138,7 +138,7 @@ class Overlay(Generic[Leaf]):
         for name in path.split("/") if path else ():
             child = directory.children.get(name)
             if not isinstance(child, _Directory):
-                self._on_new_directory(path)
+                self._on_new_directory(name)
                 child = _Directory(layer)
                 directory.children[name] = child
             child.layer = layer

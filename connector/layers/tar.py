@@ -15,6 +15,7 @@ from enum import Enum
 
 from connector.errors import LayerError
 from connector.layers.layer import PUBLISHER, Layer, quoted
+from connector.layers.limits import Budget
 from connector.layers.sparse import (
     PAX_PREFIX,
     SparseMap,
@@ -83,8 +84,9 @@ class Entry:
 class Archive:
     """The entries of one tar stream. Iterate once; `content()` belongs to the entry that came last."""
 
-    def __init__(self, layer: Layer, pieces: Iterator[bytes]) -> None:
+    def __init__(self, layer: Layer, pieces: Iterator[bytes], budget: Budget) -> None:
         self._layer = layer
+        self._budget = budget
         self._stream = _Stream(pieces)
         self._left = 0  # stored bytes of the entry's content that were not read yet
         self._padding = 0
@@ -174,6 +176,7 @@ class Archive:
                 f"a header of type {quoted(header.type_flag)} claims {size} bytes; at most {MAX_HEADER_BYTES} are read",
                 f"{PUBLISHER} without such long names or attributes (publisher)",
             )
+        self._budget.spend_header(self._layer, size)
         padded = self._stream.exactly(size + -size % BLOCK_BYTES)
         if len(padded) < size + -size % BLOCK_BYTES:
             raise self._cut("in the middle of a header")

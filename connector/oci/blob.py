@@ -93,20 +93,28 @@ class Blobs:
         if total > self._max_bytes:
             raise _too_much(reference, total, self._max_bytes)
         spool = Spool(self._store.budget, self._store.directory)
+        try:
+            return await self._fetch(reference, wanted, spool, progress or _ignore)
+        except BaseException:
+            spool.close()
+            raise
+
+    async def _fetch(
+        self, reference: Reference, wanted: Mapping[Digest, tuple[int, Descriptor]], spool: Spool, progress: Progress
+    ) -> Fetched:
         blobs: dict[Digest, Blob] = {}
         for _, layer in wanted.values():
             if layer.data is not None:
                 blobs[layer.digest] = spool.keep(layer.digest, layer.data)
         cache = self._store.cache
         if cache is not None:
-            missing = [layer for _, layer in wanted.values() if layer.digest not in blobs]
-            blobs |= await asyncio.to_thread(cache.load, missing, spool)
-        note = progress or _ignore
-        note(sum(blob.size_bytes for blob in blobs.values()))
-        missing_layers = [entry for digest, entry in wanted.items() if digest not in blobs]
+            unknown = [layer for _, layer in wanted.values() if layer.digest not in blobs]
+            blobs |= await asyncio.to_thread(cache.load, unknown, spool)
+        progress(sum(blob.size_bytes for blob in blobs.values()))
+        missing = [entry for digest, entry in wanted.items() if digest not in blobs]
         fetched: list[Blob] = []
         try:
-            await self._fetch_all(reference, missing_layers, spool, fetched, note)
+            await self._fetch_all(reference, missing, spool, fetched, progress)
         finally:
             if cache is not None and fetched:
                 await asyncio.shield(asyncio.to_thread(cache.store, fetched))

@@ -99,8 +99,8 @@ def _plain(document: dict[str, Any]) -> Credential:
 
 
 def _docker(document: dict[str, Any]) -> CredentialFile:
-    auths = document.get("auths") or {}
-    helpers = document.get("credHelpers") or {}
+    auths = {} if document.get("auths") is None else document["auths"]
+    helpers = {} if document.get("credHelpers") is None else document["credHelpers"]
     if not isinstance(auths, dict):
         raise ValueError("`auths` is not an object")
     if not isinstance(helpers, dict):

@@ -7,6 +7,7 @@ Accept-Encoding, Range and User-Agent, and the connection goes to the address th
 the registry's origin and to a realm that `trust` allows, nowhere else.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import random
@@ -273,10 +274,11 @@ async def _read_some(response: Response) -> bytes:
 
 
 def _redirect_refused(ask: Ask, current: Origin, location: str, cause: str) -> RegistryError:
+    shown = re.sub(r"//[^/]*@", "//***@", location.partition("?")[0])[:200]  # queries hold signatures
     return RegistryError(
         reason="RedirectRefused",
         doing=ask.doing,
-        cause=f"{current.authority} redirects to {location.partition('?')[0][:200]!r}, which is not followed: {cause}",
+        cause=f"{current.authority} redirects to {shown!r}, which is not followed: {cause}",
         remedy="ask who runs the registry",
     )
 

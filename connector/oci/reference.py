@@ -79,6 +79,8 @@ def parse_host(text: str) -> str:
         raise ValueError(f"{port[:20]!r} is not a port")
     if host.startswith("["):
         try:
+            if not host.endswith("]"):
+                raise ValueError("no closing bracket")
             ipaddress.IPv6Address(host[1:-1])
         except ValueError as error:
             raise ValueError(f"{host[:60]!r} is not an IPv6 address") from error
@@ -91,8 +93,10 @@ def parse_host(text: str) -> str:
 def split_host(authority: str) -> tuple[str, str | None]:
     """Host (an IPv6 address keeps its brackets) and the text of the port, None where there is none."""
     if authority.startswith("["):
-        host, bracket, rest = authority.partition("]")
-        return host + bracket, rest.removeprefix(":") if rest else None
+        host, _, rest = authority.partition("]")
+        if rest and not rest.startswith(":"):
+            return authority, None
+        return f"{host}]" if "]" in authority else authority, rest[1:] if rest else None
     host, colon, port = authority.partition(":")
     return host, port if colon else None
 

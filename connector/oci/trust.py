@@ -122,6 +122,8 @@ def resolve_location(current: str, location: str) -> str:
     """The absolute URL of a Location header. Raises ValueError where it is absent or no http(s) URL."""
     if not location:
         raise ValueError("the redirect has no Location")
+    if any(ord(character) < 32 for character in location):  # urljoin drops some of them in silence
+        raise ValueError("its Location holds a control character")
     url = urljoin(current, location).partition("#")[0]
     origin_of(url)
     return url

@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 _RESTORES_AT_ONCE = 8
 _JOIN_SECONDS = 60.0
+_ASK_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ class Worker:
         self._changelog = changelog
         self._group = group
         self._status = status
+        self._telemetry = telemetry
         self._once = once
         self._owned: dict[int, OwnedPartition] = {}
         self._assigned = asyncio.Event()
         self._finished = asyncio.Event()
+        self._doubt = asyncio.Event()
         self._fatal: OutputError | None = None
         self._group_error: OutputError | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -122,6 +125,7 @@ class Worker:
         assert self._tasks is not None
         assert self._ownership is not None
         self._status.group_joined(now(), self._ownership.generation)
+        self._telemetry.rebalanced()
         for number in sorted(partitions):
             mine = tuple(one for one in self._sources.values() if one.source.offset_partition == number)
             partition = OwnedPartition(number, mine, self._transactions(number), self._around)
@@ -152,9 +156,25 @@ class Worker:
         _LOG.error("%s", error, extra={"reason": error.reason})
         self._status.kafka_failed(now(), error)
         self._group_error = error
+        self._doubt.set()
         if fatal:
             self._fatal = error
             self._finished.set()
+
+    async def _watch_kafka(self) -> None:
+        """After a failure of the group, ask until the brokers answer again: the client itself says only when not."""
+        while True:
+            await self._doubt.wait()
+            try:
+                await self._limits()
+            except OutputError as error:
+                self._status.kafka_failed(now(), error)
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            else:
+                self._doubt.clear()
+                if self._ownership is not None:
+                    self._ownership.recovered()
+                _LOG.info("Kafka answers again")
 
     def polled(self) -> None:
         """The polling thread is alive."""

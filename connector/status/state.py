@@ -76,9 +76,14 @@ class Status:
         self._settle_source(source, at)
 
     def source_restored(self, source: SourceId, at: datetime, delivered: Delivered | None) -> None:
-        """Learn from the offsets topic what readers have, before the first tick."""
+        """Learn from the offsets topic what readers have, before the first tick.
+
+        Where that is not what was known, the outcome of an earlier tick says nothing any more.
+        """
+        before = self._sources[source]
+        result = before.last_result if delivered == before.delivered else None
         change = delivered.committed_at if delivered else None
-        self._source_update(source, at, delivered=delivered, last_change=change)
+        self._source_update(source, at, delivered=delivered, last_change=change, last_result=result)
 
     def source_started(self, source: SourceId, at: datetime) -> None:
         """A tick begins."""
@@ -246,8 +251,7 @@ class Status:
             self._partitions.pop(number, None)
         else:
             self._partitions[number] = partition
-        begins_anew = partition is None or partition.state is PartitionState.RESTORING
-        forgotten = _FORGOTTEN if begins_anew else {}
+        forgotten = {} if partition else _FORGOTTEN
         for source in mine:
             self._sources[source] = replace(self._sources[source], watched_since=at, **forgotten)
             self._settle_source(source, at)

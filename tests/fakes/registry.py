@@ -21,6 +21,7 @@ the same server unless `realm` names another; it knows GET with Basic and POST w
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import ssl
@@ -141,6 +142,7 @@ class FakeRegistry:
         self._faults: list[_Fault] = []
         self._connections: dict[str, int] = {}
         self._port = 0
+        self._news = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -277,9 +279,10 @@ class FakeRegistry:
             response.content_length = len(body)
             response.content_type = whole.content_type
             await response.prepare(request)
-            for start in range(0, len(body), chunk):
-                await response.write(body[start : start + chunk])
-                await asyncio.sleep(pause_seconds)
+            with contextlib.suppress(ConnectionError):  # the client had enough
+                for start in range(0, len(body), chunk):
+                    await response.write(body[start : start + chunk])
+                    await asyncio.sleep(pause_seconds)
             return response
 
         self.answer(handler, on=on, times=times)
@@ -319,6 +322,16 @@ class FakeRegistry:
     def count(self, on: str) -> int:
         """How many requests matched `on`, as faults match."""
         return sum(on in f"{seen.method} {seen.path}" for seen in self.requests)
+
+    async def wait_for(self, on: str, times: int = 1, timeout_seconds: float = 5.0) -> None:
+        """Return when so many requests that match have come. Raises TimeoutError."""
+
+        def wait() -> bool:
+            with self._news:
+                return self._news.wait_for(lambda: self.count(on) >= times, timeout_seconds)
+
+        if not await asyncio.to_thread(wait):
+            raise TimeoutError(f"{self.count(on)} of {times} requests matched {on!r}")
 
     @property
     def secrets_seen(self) -> set[str]:
@@ -377,7 +390,10 @@ class FakeRegistry:
         peer = str(request.transport.get_extra_info("peername")) if request.transport else ""
         connection = self._connections.setdefault(peer, len(self._connections))
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append(Seen(request.method, path, headers, connection, await request.read()))
+        seen = Seen(request.method, path, headers, connection, await request.read())
+        with self._news:
+            self.requests.append(seen)
+            self._news.notify_all()
         fault = self._take_fault(f"{request.method} {path}")
         if fault is not None:
             return await fault(request)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO
 
 import pytest
@@ -16,6 +17,7 @@ from connector.errors import LayerError
 from connector.layers.extract import ExtractOptions, extract, needed_layers
 from connector.oci.manifest import Descriptor
 from tests.layers.artifacts import (
+    END,
     TAR,
     TAR_GZIP,
     BuiltLayer,
@@ -26,7 +28,9 @@ from tests.layers.artifacts import (
     extract_files,
     failure,
     hard_link,
+    header,
     layer,
+    padded,
     special,
     symbolic_link,
     tar,
@@ -216,7 +220,10 @@ def test_a_hard_link_keeps_its_content_when_its_target_is_replaced_or_taken_away
     ],
 )
 def test_a_hard_link_to_nothing_is_an_error(entries: list[tarfile.TarInfo]) -> None:
-    error = failure(archive_layer([("x", b"1"), *entries]))
+    archive: list[tuple[str, bytes] | tarfile.TarInfo] = [("x", b"1")]
+    archive.extend(entries)
+
+    error = failure(archive_layer(archive))
 
     assert error.reason == "BrokenArchive"
     assert "it is a hard link to" in str(error)
@@ -234,8 +241,18 @@ def test_a_wanted_hard_link_to_a_file_that_is_not_wanted_has_its_content() -> No
     assert contents(lower, upper, include=("flows/**",)) == {"flows/a": b"one", "flows/b": b"one"}
 
 
+def test_a_file_whose_name_ends_in_a_slash_keeps_its_content() -> None:
+    assert contents(layer(header(b"a/", b"00000000001\x00") + padded(b"1") + END)) == {"a": b"1"}
+
+
+def test_an_entry_of_unknown_type_hides_nothing() -> None:
+    label = header(b"a", b"00000000000\x00", b"V")
+
+    assert contents(archive_layer({"a/b": b"1"}), layer(label + END)) == {"a/b": b"1"}
+
+
 def test_links_and_devices_are_left_out_with_one_counted_warning(caplog: pytest.LogCaptureFixture) -> None:
-    entries = [
+    entries: list[tuple[str, bytes] | tarfile.TarInfo] = [
         ("f", b"1"),
         symbolic_link("s", "/etc/passwd"),
         symbolic_link("t", "../../../etc"),
@@ -386,6 +403,7 @@ def test_more_layers_than_allowed_are_refused_before_any_is_read() -> None:
 
 def test_more_entries_than_allowed_are_refused_implied_directories_included() -> None:
     assert len(contents(archive_layer({"a": b"", "b": b""}), max_entries=2)) == 2
+    assert len(contents(archive_layer([directory("d"), ("d/a", b""), directory("d")]), max_entries=2)) == 1
     assert "more than 2 files and directories" in str(failure(archive_layer({"a/b/c": b""}), max_entries=2))
     assert "limits.max_entries" in failure(archive_layer({"a": b""}), archive_layer({"b": b""}), max_entries=1).remedy
 
@@ -394,7 +412,7 @@ def test_more_entries_than_allowed_are_refused_implied_directories_included() ->
 
 
 @pytest.mark.parametrize(
-    "new_spool", [tempfile.TemporaryFile, io.BytesIO, lambda: tempfile.SpooledTemporaryFile(max_size=1 << 30)]
+    "new_spool", [tempfile.TemporaryFile, io.BytesIO, partial(tempfile.SpooledTemporaryFile, max_size=1 << 30)]
 )
 def test_contents_are_read_from_many_threads_at_once(new_spool: Callable[[], BinaryIO]) -> None:
     expected = {f"f{number}": b"%d" % number * 5000 for number in range(50)}

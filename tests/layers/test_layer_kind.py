@@ -117,8 +117,12 @@ def test_a_compressed_file_whose_name_says_so_stays_as_it_is() -> None:
     assert contents(layer(data, "application/gzip", title="a.json.gz"), binary="base64") == {"a.json.gz": data}
 
 
-def test_a_compressed_file_s_type_on_plain_bytes_is_a_plain_file() -> None:
-    assert contents(layer(b"{}", "application/json+gzip", title="a.json")) == {"a.json": b"{}"}
+@pytest.mark.parametrize("data", [b"{}", b"", b"\x1f"])
+def test_a_compressed_file_s_type_on_other_bytes_is_an_error(data: bytes) -> None:
+    error = failure(layer(data, "application/json+gzip", title="a.json"))
+
+    assert error.reason == "BrokenArchive"
+    assert repr(data) in str(error)
 
 
 @pytest.mark.parametrize("media_type", ["application/yaml", "application/octet-stream", "", "text/x.tarball"])

@@ -29,6 +29,7 @@ def test_spellings_of_one_entry_are_one_path(name: str) -> None:
         ("//host/share", "absolute"),
         ("C:\\x", "Windows"),
         ("c:/x", "Windows"),
+        ("./C:/x", "Windows"),
         ("a\\b", "Windows"),
         ("..\\x", "Windows"),
         ("a\x00b", "control"),
@@ -50,7 +51,9 @@ def test_a_title_that_could_mislead_a_reader_is_refused(name: str, cause: str) -
         canonical_path(name)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "..\\x", "a\\..\\b", "C:\\x", "a\x00b", "x/" * 2500, "a\x1bb"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../../b", "..\\x", "a\\..\\b", "C:\\x", "/C:/x", "a\x00b", "x/" * 2500, "a\x1bb"]
+)
 def test_an_entry_that_could_mislead_a_reader_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="the path"):
         canonical_entry_path(name)

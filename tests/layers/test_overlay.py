@@ -122,7 +122,7 @@ def test_files_come_in_the_order_of_the_layers_and_their_entries() -> None:
 
 
 def test_many_markers_of_one_large_directory_cost_no_more_than_one() -> None:
-    overlay: Overlay[int] = Overlay(lambda _path: None)
+    overlay: Overlay[int] = Overlay(lambda _name: None)
     for number in range(20_000):
         overlay.put(0, f"d/e/{number}", number)
         overlay.put(1, f"d/f/{number}", number)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from connector.errors import LayerError
 from connector.layers.layer import Layer
+from connector.layers.limits import Budget
 from connector.layers.tar import Archive, Entry, EntryKind
 from tests.layers.artifacts import END, directory, hard_link, header, layer, padded, special, symbolic_link, tar
 
@@ -20,7 +21,7 @@ FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 def read(data: bytes, piece_bytes: int = 700) -> list[tuple[Entry, bytes]]:
     """Entries with content; the archive comes in small pieces, to cross every border."""
     pieces = (data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
-    archive = Archive(Layer(0, layer(data).descriptor), pieces)
+    archive = Archive(Layer(0, layer(data).descriptor), pieces, Budget(10**9, 100_000))
     return [(entry, b"".join(archive.content())) for entry in archive]
 
 

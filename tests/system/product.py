@@ -68,7 +68,8 @@ class Product:
             }
         }
         worker = {
-            "kafka": {"bootstrap.servers": self.bootstrap},
+            # The shortest session a broker allows by default: a killed worker holds its partitions that long.
+            "kafka": {"bootstrap.servers": self.bootstrap, "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000},
             "group": f"g-{self.name}",
             "offsets": {"topic": f"offsets-{self.name}", "partitions": 4},
             "spool": {"directory": str(self.folder / "spool")},

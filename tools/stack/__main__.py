@@ -24,9 +24,11 @@ def up() -> None:
             print("the stack is up already; nothing to do")
             _show(started())
             return
-        began = time.monotonic()
         stack = servers()
+        began = time.monotonic()
         fresh = [server for server in stack if not server.is_alive()]
+        for server in fresh:
+            server.check_ports()  # of all before any starts: an `up` that fails leaves nothing behind
         for server in fresh:
             say(f"starting {server.launch.name} on {server.launch.address}")
             server.launch_only()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tools.stack.pins import GO_TOOLS, TOOLS, go_tool_version, go_version
 from tools.stack.problem import StackError, ToolMissing
-from tools.stack.steps import run, step
+from tools.stack.steps import run, say, step
 
 NETWORK = "look at the output above; if it is the network, check the proxy settings and try again"
 
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 def go_tool(name: str) -> Path:
     """The binary of a Go tool of `pins.GO_TOOLS`, built if this machine has not got it. Raises StackError."""
-    folder = _go_folder()
+    folder = go_folder()
     binary = folder / name
     if not binary.exists():
         with one_at_a_time(folder):
@@ -56,10 +56,12 @@ def nats_server() -> Path:
     return binary
 
 
-def _go_folder() -> Path:
+def go_folder() -> Path:
+    """Where the tools of this go.mod and this Go lie. Raises StackError where Go is missing or too old."""
     remedy = f"Go {go_version()} or newer is needed (Go 1.24+ for `tool` lines): install it and put it on PATH"
     # Asked inside tools/, where go refuses to answer, or fetches a newer toolchain, if it is older than go.mod says.
-    version = run("finding Go for the registry and its clients", ["go", "env", "GOVERSION"], remedy=remedy, cwd=TOOLS)
+    question = ["go", "env", "GOVERSION", "GOOS", "GOARCH"]
+    version = run("finding Go for the registry and its clients", question, remedy=remedy, cwd=TOOLS)
     files = [(TOOLS / name).read_bytes() for name in ("go.mod", "go.sum")]
     return cache_folder() / f"go-{key(*files, version.encode())}"
 
@@ -92,5 +94,9 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         remedy = "make that folder writable, or let OCI_SYNC_CACHE name another"
         raise StackError("opening the cache", f"{folder}: {error.strerror}", remedy) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run that fills {folder} ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

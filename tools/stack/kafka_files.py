@@ -15,13 +15,13 @@ from tools.stack.server import Launch, Port, Server
 from tools.stack.steps import run, say, step
 
 _OLDEST_JAVA = 17
+_MAVEN = "Maven is needed: install it (Debian: apt-get install maven) and put mvn on PATH"
 
 
 def kafka_files() -> KafkaFiles:
     """Kafka's jars and class archive, fetched and made if this machine has not got them. Raises StackError."""
     java = find_java()
-    name = key((TOOLS / "kafka" / "pom.xml").read_bytes(), str(java).encode(), _java_version(java).encode())
-    folder = cache_folder() / f"kafka-{name}"
+    folder = _folder(java)
     complete = folder / "complete"
     if not complete.exists():
         with one_at_a_time(folder):
@@ -32,6 +32,12 @@ def kafka_files() -> KafkaFiles:
                 complete.touch()
     archive = folder / "kafka.jsa"
     return KafkaFiles(java, _jars(folder), archive if archive.exists() else None)
+
+
+def check_machine() -> None:
+    """Raise ToolMissing where this machine lacks what `kafka_files` needs: Java, and Maven until all is fetched."""
+    if not (_folder(find_java()) / "complete").exists() and shutil.which("mvn") is None:
+        raise ToolMissing("finding Maven for Kafka", "mvn is not on PATH", _MAVEN)
 
 
 def find_java() -> Path:
@@ -61,12 +67,16 @@ def _fetch_jars(libs: Path) -> None:
         *("mvn", "-q", "-B", "-C", "-f", TOOLS / "kafka" / "pom.xml"),
         *("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"),
     ]
-    missing = "Maven is needed: install it (Debian: apt-get install maven) and put mvn on PATH"
     with step(f"fetching Kafka {kafka_version()} (Maven, 43 MB)"):
         shutil.rmtree(libs, ignore_errors=True)
-        run("fetching Kafka", maven, remedy=NETWORK if shutil.which("mvn") else missing)
+        run("fetching Kafka", maven, remedy=NETWORK if shutil.which("mvn") else _MAVEN)
         if not any(libs.glob("kafka_*.jar")):
             raise StackError("fetching Kafka", f"Maven ended well, but {libs} has no kafka_*.jar", NETWORK)
+
+
+def _folder(java: Path) -> Path:
+    pom = (TOOLS / "kafka" / "pom.xml").read_bytes()
+    return cache_folder() / f"kafka-{key(pom, str(java).encode(), _java_version(java).encode())}"
 
 
 def _jars(folder: Path) -> tuple[Path, ...]:
@@ -82,7 +92,8 @@ def train_archive(java: Path, jars: tuple[Path, ...], archive: Path) -> None:
         client, controller = free_ports(2)
         plain = kafka(KafkaFiles(java, jars, None), Path(folder), Node(1, Port(client), Port(controller)))
         command = [plain.command[0], f"-XX:ArchiveClassesAtExit={archive}", *plain.command[1:]]
-        server = Server(Launch(plain.name, plain.folder, command, plain.ports, plain.is_ready, plain.prepare))
+        launch = Launch(plain.name, plain.folder, command, plain.ports, plain.is_ready, plain.prepare)
+        server = Server(launch, dies_with_us=True)
         try:
             server.start()
         except StackError as error:

@@ -10,17 +10,17 @@ NATS_MONITOR_PORT      28222     NATS, /healthz and its monitoring pages
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools.stack.cache import go_tools, nats_server
+from tools.stack.cache import go_folder, go_tools, nats_server
 from tools.stack.kafka import Node, kafka
-from tools.stack.kafka_files import kafka_files
+from tools.stack.kafka_files import check_machine, kafka_files
 from tools.stack.nats import nats
 from tools.stack.pins import ROOT
 from tools.stack.probes import http_answers, kafka_cluster
-from tools.stack.problem import StackError
+from tools.stack.problem import SeveralErrors, StackError
 from tools.stack.registry import registry
 from tools.stack.server import Launch, Port, Server
 
@@ -46,11 +46,8 @@ def port(variable: str) -> Port:
 
 def fetch(names: tuple[str, ...]) -> None:
     """Bring Kafka's files and the Go tools `names` into the cache, both sides at the same time. Raises StackError."""
-    with ThreadPoolExecutor(max_workers=2) as side_by_side:
-        jars = side_by_side.submit(kafka_files)
-        tools = side_by_side.submit(go_tools, names)
-    for done in (jars, tools):
-        done.result()
+    _all_of(go_folder, check_machine)  # before a long build, not after it
+    _all_of(kafka_files, lambda: go_tools(names))
 
 
 def servers(folder: Path = FOLDER) -> tuple[Server, ...]:
@@ -95,9 +92,26 @@ def keep_ports(folder: Path = FOLDER) -> None:
     """Remember the ports of this `up`. Raises StackError if a server still runs on others."""
     wanted = {variable: port(variable).number for variable in PORTS}
     kept = ports_in_use(folder)
-    moved = [f"{variable}={kept[variable]}" for variable in PORTS if kept[variable] != wanted[variable]]
-    if moved and any(server.is_alive() for server in started(folder)):
+    running = {server.launch.name for server in started(folder) if server.is_alive()}
+    moved = [
+        f"{variable}={kept[variable]}"
+        for variable in PORTS
+        if kept[variable] != wanted[variable] and variable.partition("_")[0].lower() in running
+    ]
+    if moved:
         remedy = "`make down` first, or ask for the same ports"
         raise StackError("starting the stack", f"it runs already, on other ports: {', '.join(moved)}", remedy)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ports.json").write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+
+
+def _all_of(*parts: Callable[[], object]) -> None:
+    """Do all side by side and to the end. Raises StackError, or SeveralErrors."""
+    with ThreadPoolExecutor(max_workers=len(parts)) as side_by_side:
+        futures = [side_by_side.submit(part) for part in parts]
+    failures = [failure for future in futures if (failure := future.exception()) is not None]
+    told = [failure for failure in failures if isinstance(failure, StackError)]
+    if len(told) > 1 and len(told) == len(failures):
+        raise SeveralErrors(told)
+    for failure in failures:
+        raise failure

@@ -92,11 +92,22 @@ class Server:
         self.launch_only()
         self.await_ready()
 
+    def check_ports(self) -> None:
+        """Raise StackError if somebody else has one of its ports."""
+        for port in self.launch.ports:
+            if port_is_taken(port.number):
+                moved = f"{port.variable}=<another port> make up" if port.variable else "choose another port"
+                raise StackError(
+                    f"starting {self.launch.name}",
+                    f"port {port.number} of {HOST} is in use by another process",
+                    f"end that process, or move ours: {moved}",
+                )
+
     def launch_only(self) -> None:
         """Start the process without waiting for its answer, for servers that wait for one another."""
         if self.is_alive():
             return
-        self._check_ports()
+        self.check_ports()
         self.launch.folder.mkdir(parents=True, exist_ok=True)
         self.launch.prepare()
         with self.launch.log.open("wb") as log:
@@ -178,16 +189,6 @@ class Server:
                 return True
             time.sleep(_ASK_SECONDS)
         return False
-
-    def _check_ports(self) -> None:
-        for port in self.launch.ports:
-            if port_is_taken(port.number):
-                moved = f"{port.variable}=<another port> make up" if port.variable else "choose another port"
-                raise StackError(
-                    f"starting {self.launch.name}",
-                    f"port {port.number} of {HOST} is in use by another process",
-                    f"end that process, or move ours: {moved}",
-                )
 
     def _bound_to_us(self) -> Sequence[str]:
         wrapper = shutil.which("setpriv") if self._dies_with_us else None

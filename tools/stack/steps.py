@@ -24,7 +24,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Say that `text` begins, goes on, and is done; nothing is said of a failure, the error will do that."""
+    """Say that `text` begins, goes on, and is done or has failed; why it failed, the error will say."""
     say(f"{text} ...")
     start, over = time.monotonic(), Event()
 
@@ -34,12 +34,14 @@ def step(text: str) -> Iterator[None]:
 
     reminder = Thread(target=remind, daemon=True)
     reminder.start()
+    result = "failed after"
     try:
         yield
+        result = "done in"
     finally:
         over.set()
         reminder.join()
-    say(f"{text}: done in {time.monotonic() - start:.1f} s")
+        say(f"{text}: {result} {time.monotonic() - start:.1f} s")
 
 
 def run(

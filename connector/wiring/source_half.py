@@ -1,28 +1,17 @@
-"""Builds every part from the two files; the only module that knows all of them. It constructs, and decides nothing."""
+"""The source half: from an `oci_sync` task to a source that ticks, and from many of them to a worker."""
 
 import os
-import platform
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 
-import connector
 from connector.config.flow_file import Flow, Task
 from connector.config.task import RetryFields
 from connector.config.worker_file import Worker as WorkerFile
-from connector.config.worker_file import spool_directory
-from connector.errors import LayerError
-from connector.kafka.changelog import Changelog
-from connector.kafka.clients import Clients, librdkafka_version
 from connector.kafka.record import partition_for
-from connector.kafka.topics import Topic, Topics, TopicSpec, layer_topic, offsets_topic
+from connector.kafka.topics import Topic, TopicSpec, layer_topic, offsets_topic
 from connector.layers.extract import ExtractOptions
-from connector.oci.blob import Blobs, BlobStore
-from connector.oci.hosts import Hosts, HostSettings
+from connector.oci.blob import Blobs
 from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry
@@ -33,47 +22,8 @@ from connector.source.partition import ScheduledSource
 from connector.source.source import Source
 from connector.source.tasks import generate, oci_sync
 from connector.source.worker import Group, Worker
-from connector.status import Status
-from connector.telemetry import Telemetry, traceparent, uuid7
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a process has once, whatever it runs."""
-
-    worker: WorkerFile
-    clients: Clients
-    topics: Topics
-    changelog: Changelog
-    hosts: Hosts
-    spool: Path
-    blob_store: BlobStore
-    status: Status
-    telemetry: Telemetry
-
-
-@asynccontextmanager
-async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
-    """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
-    async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(Clients(worker.kafka))
-        settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
-        hosts = await stack.enter_async_context(Hosts(settings, user_agent=f"oci-sync/{connector.__version__}"))
-        topics = Topics(clients)
-        spool = _spool(worker)
-        telemetry = Telemetry()
-        telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
-        yield Parts(
-            worker=worker,
-            clients=clients,
-            topics=topics,
-            changelog=Changelog(clients, topics),
-            hosts=hosts,
-            spool=spool,
-            blob_store=BlobStore(spool, worker.spool.cache_size),
-            status=Status(worker.worker_name, datetime.now(UTC)),
-            telemetry=telemetry,
-        )
+from connector.telemetry import traceparent, uuid7
+from connector.wiring.parts import Parts
 
 
 def topic_specs(worker: WorkerFile, flows: Sequence[Flow]) -> list[TopicSpec]:
@@ -172,7 +122,7 @@ def build_format(name: str) -> Format:
     return made
 
 
-def build_sources(parts: Parts, flows: Sequence[Flow], topics: dict[str, Topic]) -> list[ScheduledSource]:
+def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topic]) -> list[ScheduledSource]:
     """Every source of the flows, ready to tick. `topics` are those of `topic_specs`, as they are."""
     sources: list[ScheduledSource] = []
     for flow in flows:
@@ -218,20 +168,6 @@ def build_source_worker(parts: Parts, sources: Sequence[ScheduledSource], *, onc
 
 def _retry(fields: RetryFields) -> RetryPolicy:
     return RetryPolicy(max_attempts=fields.max_attempts, initial_backoff=fields.initial_backoff)
-
-
-def _spool(worker: WorkerFile) -> Path:
-    directory = spool_directory(worker)
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise LayerError(
-            reason="SpoolFailed",
-            doing=f"making the spool {directory}",
-            cause=error.strerror or type(error).__name__,
-            remedy="set spool.directory in worker.yaml to a place that can be written (operator)",
-        ) from error
-    return directory
 
 
 def _now_ms() -> int:

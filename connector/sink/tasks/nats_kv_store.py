@@ -1,0 +1,348 @@
+"""`nats_kv_store`: a bucket of NATS JetStream's key-value store.
+
+Rules. (1) One connection, made at the first call and thrown away after a failure of it; the credentials file is read
+again each time, so a rotated one is used. (2) A put names the revision that it replaces, so a value that somebody else
+wrote meanwhile is not overwritten unseen: StoreConflict, and the next look compares anew. (3) What the server says
+beside an answer (a permission it refuses shows up as a time-out only) becomes part of the error.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import ssl
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from connector.config.task import LocalPath
+from connector.errors import ConfigError, CredentialsError, OciSyncError, SinkError
+from connector.sink.operation import StoreFields, check_store
+from connector.sink.parts import Parts
+from connector.sink.store import Entry, Store
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Keys as NATS takes them (ADR-8), and no empty token, which the server refuses as a subject.
+_KEY = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*\Z")
+_PREFIX = re.compile(r"[-/_=.a-zA-Z0-9]*\Z")
+_BUCKET = r"^[-_a-zA-Z0-9]{1,200}$"
+_WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
+_HEADER_BYTES = 200  # what a conditional put adds to the payload that max_payload counts
+_ANSWER_SECONDS = 10.0
+_LIST_SECONDS = 30.0  # silence between two entries of a list
+_CREDENTIAL_NAMES = {"user": "user", "username": "user", "password": "password", "token": "token"}
+
+
+class Fields(StoreFields):
+    """A NATS key-value bucket."""
+
+    url: str = Field(
+        "nats://127.0.0.1:4222",
+        description="Servers, `nats://` or `tls://`, several separated by commas. Credentials go to `credentials_path`.",
+    )
+    bucket: str = Field(pattern=_BUCKET, description="Name of the bucket.")
+    create_bucket: bool = Field(True, description="Create the bucket if it is missing.")
+    replicas: int = Field(1, ge=1, le=5, description="Replicas of a bucket that is created.")
+    credentials_path: LocalPath | None = Field(
+        None, description="A `.creds` file, or JSON with `user` and `password`, or `token`. Anonymous without it."
+    )
+    ca_file: LocalPath | None = Field(None, description="PEM bundle to trust instead of the system's.")
+    client_cert: LocalPath | None = Field(None, description="PEM certificate for mutual TLS.")
+    client_key: LocalPath | None = Field(None, description="PEM key of `client_cert`, if it is not in the same file.")
+
+    @field_validator("url")
+    @classmethod
+    def _servers(cls, url: str) -> str:
+        for server in url.split(","):
+            parts = urlsplit(server.strip())
+            if parts.scheme not in ("nats", "tls") or not parts.hostname:
+                raise ValueError("should be nats://host:port or tls://host:port")
+            if parts.username or parts.password:
+                raise ValueError("holds credentials; put them into the file that credentials_path names")
+        return url
+
+
+class NatsKvStore:
+    """One bucket. Not for two event loops."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self._where = f"bucket {fields.bucket} at {fields.url}"
+        self._client: Any = None  # nats.aio.client.Client; the package is an optional extra
+        self._bucket: Any = None  # nats.js.kv.KeyValue
+        self._largest: int | None = None
+        self._heard = ""
+
+    def __repr__(self) -> str:
+        return f"<NatsKvStore {self._where} {'connected' if self._client else 'not connected'}>"
+
+    def check(self, key: str, value: bytes) -> None:
+        """The size is known once connected."""
+        _check_key(key)
+        if self._largest is not None and len(value) > self._largest:
+            raise SinkError(
+                reason="ValueTooLarge",
+                doing=f"writing {key} to {self._where}",
+                cause=f"the value has {len(value)} bytes, and the server takes {self._largest}",
+                remedy="raise max_payload of the server, or the bucket's largest value (operator), or publish less",
+            )
+
+    async def list(self, prefix: str) -> Mapping[str, Entry]:
+        """One ordered consumer over the newest value of each key."""
+        found = await self._watched(prefix, values=True)
+        return {key: Entry(value, revision) for key, (value, revision) in found.items()}
+
+    async def keys(self, prefix: str) -> frozenset[str]:
+        """As `list`, but headers only."""
+        return frozenset(await self._watched(prefix, values=False))
+
+    async def get(self, key: str) -> Entry | None:
+        """The newest value; None also where it was deleted."""
+        _check_key(key)
+        import nats.js.errors
+
+        async def read() -> Entry | None:
+            try:
+                found = await (await self._open()).get(key)
+            except nats.js.errors.KeyNotFoundError:
+                return None
+            return Entry(found.value or b"", found.revision)
+
+        return await self._asked(f"reading {key}", read())
+
+    async def put(self, key: str, value: bytes, replaced: Entry | None) -> None:
+        """Conditional on the revision."""
+        self.check(key, value)
+
+        async def write() -> None:
+            bucket = await self._open()
+            self.check(key, value)
+            if replaced is None:
+                await bucket.create(key, value)
+            else:
+                await bucket.update(key, value, last=replaced.revision)
+
+        await self._asked(f"writing {key}", write())
+
+    async def delete(self, key: str, replaced: Entry) -> None:
+        """A delete marker, conditional on the revision."""
+        _check_key(key)
+
+        async def remove() -> None:
+            await (await self._open()).delete(key, last=replaced.revision)
+
+        await self._asked(f"deleting {key}", remove())
+
+    async def close(self) -> None:
+        """Close the connection."""
+        client, self._client, self._bucket = self._client, None, None
+        if client is not None:
+            # The connection may be half dead; nothing is waiting in it that matters, every write was answered.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await client.close()
+
+    async def _watched(self, prefix: str, *, values: bool) -> dict[str, tuple[bytes, int]]:
+        if not _PREFIX.match(prefix):
+            raise _key_invalid(prefix, "as a prefix")
+
+        async def read() -> dict[str, tuple[bytes, int]]:
+            bucket = await self._open()
+            # A subject filter ends at a dot; what lies between the dot and the end of the prefix is compared here.
+            subject = f"{prefix[: prefix.rfind('.') + 1]}>"
+            watcher = await bucket.watch(subject, ignore_deletes=True, meta_only=not values)
+            found: dict[str, tuple[bytes, int]] = {}
+            try:
+                while (entry := await watcher.updates(timeout=_LIST_SECONDS)) is not None:
+                    if entry.key.startswith(prefix):
+                        found[entry.key] = (entry.value or b"", entry.revision)
+            finally:
+                await watcher.stop()
+            return found
+
+        return await self._asked(f"listing {prefix or 'everything'}", read(), seconds=None)
+
+    async def _asked(self, doing: str, answer: Awaitable[T], seconds: float | None = _ANSWER_SECONDS) -> T:
+        """The answer, its errors in our words; the connection is thrown away where it may be the cause."""
+        import nats.errors
+        import nats.js.errors
+
+        doing = f"{doing} in {self._where}"
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except OciSyncError:
+            raise
+        except nats.js.errors.APIError as error:
+            raise _of_api(doing, error) from error
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            heard, self._heard = self._heard, ""
+            await self.close()
+            raise _of_connection(doing, error, heard) from error
+
+    async def _open(self) -> Any:
+        """The bucket, connected to."""
+        if self._bucket is None or not self._client.is_connected:
+            await self.close()
+            import nats
+
+            self._client = await nats.connect(
+                [server.strip() for server in self._fields.url.split(",")],
+                name="oci-sync",
+                allow_reconnect=False,  # a call that fails makes a new connection; nothing waits in a queue meanwhile
+                connect_timeout=int(_ANSWER_SECONDS / 2),
+                error_cb=self._hear,
+                tls=_tls(self._fields),
+                **_credentials(self._fields.credentials_path),
+            )
+            self._bucket = await self._find_bucket()
+            info = await self._client.jetstream().stream_info(f"KV_{self._fields.bucket}")
+            limits = [self._client.max_payload - _HEADER_BYTES, info.config.max_msg_size or 0]
+            self._largest = min(limit for limit in limits if limit > 0)
+            _LOG.debug("connected to %s", self._where)
+        return self._bucket
+
+    async def _find_bucket(self) -> Any:
+        import nats.js.errors
+        from nats.js.api import KeyValueConfig
+
+        jetstream = self._client.jetstream(timeout=_ANSWER_SECONDS / 2)
+        try:
+            return await jetstream.key_value(self._fields.bucket)
+        except nats.js.errors.BucketNotFoundError as error:
+            if not self._fields.create_bucket:
+                raise SinkError(
+                    reason="StoreRefused",
+                    doing=f"opening {self._where}",
+                    cause="the bucket does not exist, and create_bucket is false",
+                    remedy="create the bucket, or set create_bucket (operator)",
+                ) from error
+        config = KeyValueConfig(bucket=self._fields.bucket, history=1, replicas=self._fields.replicas)
+        return await jetstream.create_key_value(config)
+
+    async def _hear(self, error: Exception) -> None:
+        self._heard = str(error)[:300]
+
+
+def build(fields: Fields, parts: Parts) -> Store:
+    """The bucket of one task; touches no network. Raises ConfigError where the extra is not installed."""
+    try:
+        import nats  # noqa: F401  (an optional extra; asked for at the start and not at the first release)
+    except ImportError as error:
+        raise ConfigError(
+            reason="BadValue",
+            doing=f"building the task {fields.name}",
+            cause="the package nats-py is not installed",
+            remedy="pip install 'oci-sync[nats]' (operator)",
+        ) from error
+    return NatsKvStore(fields)
+
+
+def check(fields: Fields) -> list[str]:
+    """What is wrong with the key's template."""
+    return check_store(fields)
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.match(key):
+        raise _key_invalid(key, "as a key")
+
+
+def _key_invalid(key: str, what: str) -> SinkError:
+    return SinkError(
+        reason="KeyInvalid",
+        doing=f"using {key[:200]!r} {what}",
+        cause="NATS takes letters, digits and -/_=. without a dot at either end or two in a row",
+        remedy="mend the template of the key (operator), or the file that it reads (publisher)",
+    )
+
+
+def _of_api(doing: str, error: Any) -> SinkError:
+    if error.err_code in _WRONG_REVISION or type(error).__name__ == "KeyWrongLastSequenceError":
+        return SinkError(
+            reason="StoreConflict",
+            doing=doing,
+            cause="another writer changed the key meanwhile",
+            remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
+        )
+    transient = (error.code or 500) >= 500
+    return SinkError(
+        reason="StoreUnreachable" if transient else "StoreRefused",
+        doing=doing,
+        cause=f"{error.description or type(error).__name__} (code {error.code}, {error.err_code})",
+        remedy="check JetStream and the account's limits and permissions (operator)",
+    )
+
+
+def _of_connection(doing: str, error: BaseException, heard: str) -> SinkError:
+    said = f"{error or type(error).__name__}" + (f"; the server said: {heard}" if heard else "")
+    refused = re.search("authorization|authentication|permissions violation", said, re.IGNORECASE)
+    if refused:
+        return SinkError(
+            reason="StoreRefused",
+            doing=doing,
+            cause=said,
+            remedy="check credentials_path, and the user's permissions on $JS.API.> and $KV.<bucket>.> (operator)",
+        )
+    return SinkError(
+        reason="StoreUnreachable",
+        doing=doing,
+        cause=said,
+        remedy="check that NATS runs there with JetStream, and the address and TLS settings (operator)",
+    )
+
+
+def _tls(fields: Fields) -> ssl.SSLContext | None:
+    if not (fields.ca_file or fields.client_cert or "tls://" in fields.url):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=fields.ca_file)
+        if fields.client_cert:
+            context.load_cert_chain(fields.client_cert, fields.client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise CredentialsError(
+            reason="CredentialsUnreadable",
+            doing="reading ca_file, client_cert and client_key of NATS",
+            cause=getattr(error, "strerror", None) or type(error).__name__,
+            remedy="check the paths and that the files are PEM (operator)",
+        ) from error
+    return context
+
+
+def _credentials(path: Path | None) -> dict[str, Any]:
+    """The arguments of `nats.connect` that a credentials file stands for. Raises CredentialsError."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, getattr(error, "strerror", None) or "not UTF-8") from error
+    if "BEGIN NATS USER JWT" in text:
+        return {"user_credentials": str(path)}
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise _unreadable(path, "neither a .creds file nor JSON") from error
+    given = {_CREDENTIAL_NAMES[name]: value for name, value in _pairs(document) if name in _CREDENTIAL_NAMES}
+    if set(given) not in ({"user", "password"}, {"token"}) or not all(isinstance(v, str) for v in given.values()):
+        raise _unreadable(path, "it holds neither user and password nor token")
+    return given
+
+
+def _pairs(document: object) -> list[tuple[str, object]]:
+    return list(document.items()) if isinstance(document, dict) else []
+
+
+def _unreadable(path: Path, cause: str) -> CredentialsError:
+    return CredentialsError(
+        reason="CredentialsUnreadable",
+        doing=f"reading the NATS credentials {path}",
+        cause=cause,
+        remedy='give a .creds file, or JSON such as {"user": ..., "password": ...} or {"token": ...} (operator)',
+    )

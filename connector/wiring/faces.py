@@ -1,0 +1,71 @@
+"""The faces over HTTP, where the worker file asks for them, and what they show of the flow files."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from connector.config.flow_file import LoadedFlows
+from connector.errors import ConfigError, OutputError
+from connector.source.worker import Worker
+from connector.status import SourceId
+from connector.telemetry import SECRETS
+from connector.wiring.parts import Parts
+
+
+def show_flows(parts: Parts, loaded: LoadedFlows) -> None:
+    """Make each flow file a part of the status: in use, or refused with its reason."""
+    for flow in loaded.flows:
+        parts.status.flow_loaded(str(flow.path), _now(), flow.name)
+    for path, error in loaded.refused:
+        parts.status.flow_failed(str(path), _now(), error)
+
+
+@asynccontextmanager
+async def open_faces(parts: Parts, source_worker: Worker | None) -> AsyncIterator[str]:
+    """Probes, status, metrics and the commands, while the context lasts. Yields the URL. Raises ConfigError."""
+    assert parts.worker.http.address is not None
+    # The server brings a web framework and the metrics library along: a worker without a listener starts without them.
+    routes = import_module("connector.server.routes")
+    access = import_module("connector.server.access")
+
+    async def trigger(source: SourceId) -> None:
+        if source_worker is None or not source_worker.trigger(source):
+            raise OutputError(
+                reason="NotOwner",
+                doing=f"triggering {'/'.join(source)}",
+                cause="this worker does not run the source now",
+                remedy="ask the worker that owns it: oci-sync status shows where it runs (operator)",
+            )
+
+    fields = parts.worker.http
+    faces = routes.Faces(
+        status=parts.status,
+        telemetry=parts.telemetry,
+        now=_now,
+        commands=routes.Commands(trigger=trigger),
+        access=access.Access(allowed_hosts=frozenset(fields.allowed_hosts), token=_token(fields.token_file)),
+    )
+    async with routes.serve(fields.address, faces) as url:
+        yield url
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            reason="FileUnreadable",
+            doing=f"reading the token of the HTTP listener from {path}",
+            cause=getattr(error, "strerror", None) or "it is not text",
+            remedy="correct http.token_file in worker.yaml (operator)",
+        ) from error
+    SECRETS.add(token)
+    return token
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

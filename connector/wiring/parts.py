@@ -1,0 +1,73 @@
+"""What a process has once, whatever it runs."""
+
+import platform
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import connector
+from connector.config.worker_file import Worker as WorkerFile
+from connector.config.worker_file import spool_directory
+from connector.errors import LayerError
+from connector.kafka.changelog import Changelog
+from connector.kafka.clients import Clients, librdkafka_version
+from connector.kafka.topics import Topics
+from connector.oci.blob import BlobStore
+from connector.oci.hosts import Hosts, HostSettings
+from connector.status import Status
+from connector.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process has once, whatever it runs."""
+
+    worker: WorkerFile
+    clients: Clients
+    topics: Topics
+    changelog: Changelog
+    hosts: Hosts
+    spool: Path
+    blob_store: BlobStore
+    status: Status
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
+    """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(Clients(worker.kafka))
+        settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
+        hosts = await stack.enter_async_context(Hosts(settings, user_agent=f"oci-sync/{connector.__version__}"))
+        topics = Topics(clients)
+        spool = _spool(worker)
+        telemetry = Telemetry()
+        telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
+        yield Parts(
+            worker=worker,
+            clients=clients,
+            topics=topics,
+            changelog=Changelog(clients, topics),
+            hosts=hosts,
+            spool=spool,
+            blob_store=BlobStore(spool, worker.spool.cache_size),
+            status=Status(worker.worker_name, datetime.now(UTC)),
+            telemetry=telemetry,
+        )
+
+
+def _spool(worker: WorkerFile) -> Path:
+    directory = spool_directory(worker)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LayerError(
+            reason="SpoolFailed",
+            doing=f"making the spool {directory}",
+            cause=error.strerror or type(error).__name__,
+            remedy="set spool.directory in worker.yaml to a place that can be written (operator)",
+        ) from error
+    return directory

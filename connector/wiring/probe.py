@@ -1,0 +1,96 @@
+"""What `validate` asks of the world: each registry, Kafka, each store; with the parts that `run` would use.
+
+Nothing is written and nothing is created: a missing topic is reported as one that `run` will create, or refused where
+it may not. Each question yields one Finding, and a failure of one does not keep the others from being asked.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from connector.config.flow_file import Flow, Task
+from connector.config.problem import Finding
+from connector.config.worker_file import Worker
+from connector.errors import OciSyncError
+from connector.kafka.topics import TopicSpec, misfits, too_small
+from connector.oci.reference import parse_reference
+from connector.source.tasks import oci_sync
+from connector.wiring.parts import Parts, open_parts
+from connector.wiring.source_half import build_registry, build_source, sync_tasks, topic_specs
+
+_AT_ONCE = 8
+
+
+async def probe(worker: Worker, flows: Sequence[Flow]) -> list[Finding]:
+    """Every finding: Kafka first, then each source in the order of the files."""
+    async with open_parts(worker) as parts:
+        findings = await _kafka(parts, flows)
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(flow: Flow, task: Task) -> list[Finding]:
+            async with limit:
+                return await _source(parts, flow, task)
+
+        asked = [ask(flow, task) for flow in flows for task in sync_tasks(flow)]
+        for found in await asyncio.gather(*asked):
+            findings.extend(found)
+    return findings
+
+
+async def _kafka(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
+    specs = topic_specs(parts.worker, flows)
+    subject = f"kafka {parts.worker.bootstrap}"
+    try:
+        found = await parts.topics.describe([spec.name for spec in specs])
+        members = await parts.topics.group_members(parts.worker.group)
+    except OciSyncError as error:
+        return [_failed(subject, error)]
+    joined = f"{len(members)} live members" if members else "no live member"
+    findings = [Finding(subject, None, f"answers; group {parts.worker.group} has {joined}")]
+    return [*findings, *[await _topic(parts, spec, spec.name in found) for spec in specs]]
+
+
+async def _topic(parts: Parts, spec: TopicSpec, exists: bool) -> Finding:
+    subject, bootstrap = f"topic {spec.name}", parts.worker.bootstrap
+    if not exists:
+        if parts.worker.topics.manage == "create":
+            return Finding(subject, None, f"does not exist yet; run creates it with {spec.partitions} partition(s)")
+        return Finding(subject, "TopicMissing", "does not exist, and topics.manage is 'check' (operator)")
+    topic = (await parts.topics.describe([spec.name]))[spec.name]
+    for cause, remedy in misfits(spec, topic, bootstrap):
+        return Finding(subject, "TopicMisfit", f"{cause} ({remedy})")
+    small = too_small(spec, topic, bootstrap)
+    if small is not None:
+        return Finding(subject, None, f"fits, but: {small}")
+    limit = topic.max_message_bytes
+    shown = "its settings are hidden from us" if limit is None else f"max.message.bytes={limit}"
+    return Finding(subject, None, f"fits: {topic.partitions} partition(s), {shown}")
+
+
+async def _source(parts: Parts, flow: Flow, task: Task) -> list[Finding]:
+    fields = task.fields
+    assert isinstance(fields, oci_sync.Fields)
+    subject = f"{flow.name}/{task.name} {fields.artifact}"
+    with_credentials = _with_credentials(fields.credentials_path)
+    try:
+        source = build_source(parts, flow, task, topic_partitions=1)
+        registry = build_registry(parts, task)
+        head = await registry.head(source.reference)
+        pulled = await registry.manifest(source.reference, head.digest, source.platform)
+    except OciSyncError as error:
+        return [_failed(subject, error)]
+    layers = pulled.manifest.layers
+    size = sum(layer.size_bytes for layer in layers)
+    message = f"{head.digest}, {len(layers)} layer(s), {size} bytes, {with_credentials}"
+    findings = [Finding(subject, None, message)]
+    if parse_reference(fields.artifact).is_default_tag:
+        findings.append(Finding(subject, None, "names no tag, so 'latest' is followed; write the tag that is meant"))
+    return findings
+
+
+def _with_credentials(path: Path | None) -> str:
+    return "anonymously" if path is None else f"with {path}"
+
+
+def _failed(subject: str, error: OciSyncError) -> Finding:
+    return Finding(subject, error.reason, f"{error.doing}: {error.cause} ({error.remedy})")

@@ -1,0 +1,89 @@
+"""Templates: strict, bounded, and blind to everything but their values."""
+
+import time
+
+import pytest
+
+from connector.config.template import compile_template, variables_of
+from connector.errors import ConfigError, SinkError
+
+
+def render(text: str, **values: object) -> str:
+    return compile_template(text).render("making a key", **values)
+
+
+def test_a_key_is_made_from_the_content_of_a_file() -> None:
+    key = render("flowgen.flows.{{ (content | from_yaml).flow.name }}", content="flow: {name: billing, on: no}")
+
+    assert key == "flowgen.flows.billing"
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("{{ path | basename | without_extension }}", "b"),
+        ("{{ path | dirname }}", "a"),
+        ("{{ 'x' | sha256 }}", "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"),
+        ("{{ '{\"k\": [1]}' | from_json | to_json }}", '{"k":[1]}'),
+        ("{{ path | regex_match('^a/.*[.]yaml$') }}", "True"),
+        ("{{ path | regex_match('z') }}", "False"),
+        ("{{ event.data.key }}", "k"),
+        ("{{ path | replace('/', '.') }}", "a.b.yaml"),
+        ("{{ '<&>' }}", "<&>"),
+        ("plain", "plain"),
+    ],
+)
+def test_filters_do_what_their_names_say(text: str, result: str) -> None:
+    assert render(text, path="a/b.yaml", event={"data": {"key": "k"}}).lower() == result.lower()
+
+
+def test_an_undefined_value_is_an_error_that_names_it() -> None:
+    with pytest.raises(SinkError, match=r"`content.flow.nmae` is undefined") as caught:
+        render("{{ content.flow.nmae }}", content={"flow": {"name": "x"}})
+
+    assert caught.value.reason == "TemplateFailed"
+    assert caught.value.doing == "making a key"
+
+
+@pytest.mark.parametrize("text", ["{{ a", "{{ a | nope }}", "{% if a %}", "{{ ( }}", "{{ " + "(" * 5000, "x" * 100_001])
+def test_a_template_that_does_not_compile_is_found_before_anything_runs(text: str) -> None:
+    with pytest.raises((ConfigError, SinkError)):
+        render(text, a="x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'x' * 1000000000 }}",
+        "{{ 'x' | indent(1000000000) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{% for a in range(90000) %}{% for b in range(90000) %}x{% endfor %}{% endfor %}",
+        "{% for a in range(1000) %}{{ content }}{% endfor %}",
+        "{% set a = 'xxxxxxxxxxxxxxxx' %}" + "{% set a = a ~ a %}" * 40 + "{{ a }}",
+        "{{ content | regex_match('(a+)+$') }}{{ nope }}",
+        "{{ ('[' * 5000) | from_yaml }}",
+        "{{ ('[' * 100000) | from_json }}",
+        "{{ debug() }}",
+        "{{ content.__class__.__mro__ }}",
+        "{% include '/etc/passwd' %}",
+        "{{ 3 | basename }}",
+    ],
+)
+def test_a_hostile_template_ends_soon_and_gets_nothing(text: str) -> None:
+    start = time.monotonic()
+
+    with pytest.raises(SinkError) as caught:
+        render(text, content="a" * 50_000 + "!")
+
+    assert caught.value.reason == "TemplateFailed"
+    assert time.monotonic() - start < 2
+
+
+def test_the_largest_file_allowed_passes_through_a_template() -> None:
+    content = "y" * 10_000_000
+
+    assert render("{{ event.content }}", event={"content": content}) == content
+
+
+def test_a_template_tells_which_values_it_asks_for() -> None:
+    assert variables_of(compile_template("{{ path }}{{ content | from_yaml }}")) == {"path", "content"}
