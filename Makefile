@@ -55,6 +55,12 @@ format: $(READY) ## rewrite the code in the house's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.PHONY: derived
+derived: $(READY) ## schemas and the configuration page, from the fields of tasks and settings
+	@$(BIN)/oci-sync config schema flow > schemas/flow.schema.json
+	@$(BIN)/oci-sync config schema worker > schemas/worker.schema.json
+	@$(BIN)/oci-sync config page > docs/configuration.md
+
 .PHONY: check
 check: $(READY) ## format, lint, types, import contracts, unit tests (under a minute)
 	@$(BIN)/ruff format --check .

@@ -157,6 +157,7 @@ class SinkError(OciSyncError):
         "KeyInvalid": False,
         "DuplicateKey": False,
         "SnapshotTooLarge": False,
+        "SnapshotIncomplete": True,
         "WouldDeleteEverything": False,
         "ValueTooLarge": False,
         "StoreUnreachable": True,

@@ -42,7 +42,7 @@ class HttpFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How to reach one host. Files are PEM; `ca_file` is trusted beside the usual authorities."""
+    """How to reach one host. Files are PEM; `ca_file` is trusted instead of the usual authorities."""
 
     ca_file: Path | None = None
     client_cert: Path | None = None
@@ -176,17 +176,17 @@ class HttpClient:
 
         `address`: connect to this IP address and nowhere else, while name and certificate stay those of the URL.
         """
-        parts = urlsplit(url)
         extensions: dict[str, object] = {"timeout": self._timeout}
         sent = dict(headers)
-        target = url
-        if address is not None and parts.hostname is not None:
-            literal = f"[{address}]" if ":" in address else address
-            sent["Host"] = parts.netloc
-            target = parts._replace(netloc=literal if parts.port is None else f"{literal}:{parts.port}").geturl()
-            if parts.scheme == "https":
-                extensions["sni_hostname"] = parts.hostname
         try:
+            parts = urlsplit(url)
+            port, target = parts.port, url
+            if address is not None and parts.hostname is not None:
+                literal = f"[{address}]" if ":" in address else address
+                target = parts._replace(netloc=literal if port is None else f"{literal}:{port}").geturl()
+                sent["Host"] = parts.netloc
+                if parts.scheme == "https":
+                    extensions["sni_hostname"] = parts.hostname
             transport = self._transport(parts.scheme, pinned=address is not None)
             request = httpx.Request(method, target, headers=sent, content=body, extensions=extensions)
             async with asyncio.timeout(self._options.head_seconds):
@@ -242,9 +242,10 @@ class HttpClient:
         return AiohttpTransport(client=session, verify=tls, proxy=proxy, trust_env=False)
 
     def _tls_context(self) -> ssl.SSLContext:
-        context = httpx.create_ssl_context(trust_env=False)
         if self._options.ca_file is not None:
-            context.load_verify_locations(self._options.ca_file)
+            context = ssl.create_default_context(cafile=self._options.ca_file)
+        else:
+            context = httpx.create_ssl_context(trust_env=False)
         if self._options.client_cert is not None:
             context.load_cert_chain(self._options.client_cert, self._options.client_key)
         return context
@@ -278,7 +279,7 @@ _FOREIGN = (
 def _failure(error: Exception) -> HttpFailure:
     # aiohttp's errors come wrapped in httpx's, and then the cause is the one that knows.
     known: BaseException = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    text = " ".join(str(known).split())[:300] or type(known).__name__
+    text = " ".join(str(known).split()).replace(" ssl:default", "")[:300] or type(known).__name__
     inner = known.__cause__ if isinstance(known.__cause__, ssl.SSLError) else known
     if (
         isinstance(inner, ssl.SSLError | aiohttp.ClientSSLError)

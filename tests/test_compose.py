@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from connector.config.flow_file import load_flow
+from connector.config.worker_file import load_worker
 from tools import healthcheck
 from tools.stack import pins
 from tools.stack.kafka import shared_properties
@@ -76,8 +77,8 @@ def test_the_ports_are_those_of_the_local_stack_and_move_by_the_same_variables(c
 
     found = dict(re.findall(r"^127\.0\.0\.1:\$\{(\w+):-(\d+)\}:\d+$", "\n".join(published), re.MULTILINE))
 
-    inside_only = {"KAFKA_CONTROLLER_PORT"}
-    assert found == {variable: str(number) for variable, number in PORTS.items() if variable not in inside_only}
+    ours = {variable: str(number) for variable, number in PORTS.items() if variable != "KAFKA_CONTROLLER_PORT"}
+    assert found == {**ours, "WORKER_PORT": "28090"}
     assert len(found) == len(published)
 
 
@@ -122,6 +123,16 @@ def test_the_flow_of_the_compose_file_is_a_valid_flow(compose: Any, tmp_path: Pa
     file.write_text(compose["configs"]["flow"]["content"], encoding="utf-8")
 
     assert load_flow(file).name == "examples"
+
+
+def test_the_worker_file_of_the_compose_file_is_a_valid_worker_file(compose: Any, tmp_path: Path) -> None:
+    file = tmp_path / "worker.yaml"
+    file.write_text(compose["configs"]["worker"]["content"], encoding="utf-8")
+
+    worker = load_worker(file, environ=_environment(compose, "oci-sync"))
+
+    assert worker.bootstrap == "kafka:19092"
+    assert healthcheck.health_url(worker.http.address or "") == "http://127.0.0.1:8090/healthz"
 
 
 def test_the_dockerfile_passes_its_linter() -> None:
@@ -173,5 +184,15 @@ def test_a_worker_whose_listener_is_away_is_not_healthy() -> None:
     assert "127.0.0.1:1" in healthcheck.problem_of_listener("http://127.0.0.1:1/healthz")
 
 
-def test_a_health_address_that_is_no_http_is_refused() -> None:
-    assert "begins with http" in healthcheck.problem_of_listener("file:///etc/passwd")
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (":8090", "http://127.0.0.1:8090/healthz"),
+        ("0.0.0.0:8090", "http://127.0.0.1:8090/healthz"),
+        ("[::]:8090", "http://[::1]:8090/healthz"),
+        ("127.0.0.1:1", "http://127.0.0.1:1/healthz"),
+        ("[fd00::1]:80", "http://[fd00::1]:80/healthz"),
+    ],
+)
+def test_the_worker_is_asked_where_it_listens(address: str, url: str) -> None:
+    assert healthcheck.health_url(address) == url

@@ -189,7 +189,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "1",
             "-subj", "/CN=registry.test", "-addext", "subjectAltName=DNS:registry.test",
             "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
         ],

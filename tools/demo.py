@@ -12,7 +12,6 @@ import textwrap
 import time
 from pathlib import Path
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tools.stack.cache import go_tools

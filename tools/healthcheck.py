@@ -1,7 +1,7 @@
 """The container's health: exit code 0 when the worker is well, 1 when it is not, with the reason on standard output.
 
-Asks the worker where OCI_SYNC_HEALTH_URL says (its /healthz). Without that variable the worker has no listener, and
-all that can be seen from outside is whether process 1 runs, or is frozen or dead.
+Asks the worker's /healthz where OCI_SYNC_HTTP_ADDRESS lets it listen. Without that variable there may be no listener,
+and all that can be seen from outside is whether process 1 runs, or is frozen or dead.
 """
 
 import os
@@ -11,10 +11,15 @@ import urllib.request
 from pathlib import Path
 
 
+def health_url(address: str) -> str:
+    """Where a worker that listens on `address` (host:port, as in its http.address) is asked from the same machine."""
+    host, _, port = address.rpartition(":")
+    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+    return f"http://{everywhere.get(host, host)}:{port}/healthz"
+
+
 def problem_of_listener(url: str) -> str:
     """What is wrong with the worker that listens at `url`; empty when it is well."""
-    if not url.startswith(("http://", "https://")):
-        return f"OCI_SYNC_HEALTH_URL is {url!r}; it begins with http:// or https://"
     try:
         with urllib.request.urlopen(url, timeout=3):
             return ""
@@ -35,8 +40,11 @@ def problem_of_process(stat: str) -> str:
 
 def main() -> None:
     """Look once and end with the verdict."""
-    url = os.environ.get("OCI_SYNC_HEALTH_URL", "")
-    problem = problem_of_listener(url) if url else problem_of_process(Path("/proc/1/stat").read_text(encoding="utf-8"))
+    address = os.environ.get("OCI_SYNC_HTTP_ADDRESS", "")
+    if address:
+        problem = problem_of_listener(health_url(address))
+    else:
+        problem = problem_of_process(Path("/proc/1/stat").read_text(encoding="utf-8"))
     print(problem or "well")
     sys.exit(1 if problem else 0)
 

@@ -1,7 +1,8 @@
 """The command `oci-sync`: one verb a file, and only the file of the verb that was asked for is imported.
 
 A verb `plan` is the file `cli/plan.py` with a function `plan` (typer annotations), or with an `app: typer.Typer` for
-verbs of their own below it. The first line of the file's docstring, after the dash or colon, is its line in `--help`.
+verbs of their own below it. (One that lives beside a sibling is imported into its file, and named by `__all__`.) The
+first line of the file's docstring, after the colon, is its line in `--help`.
 
 Rules. (1) Data on standard output, everything else on standard error. (2) An error of the tree is a block of three
 parts, without traceback: what was being done, what came back, what to do. Any other exception is a bug and shows its
@@ -131,7 +132,10 @@ def load_verb(verb: str) -> Any:
 
 def _is_verb(name: str, path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
-    return any(text.startswith(mark) or f"\n{mark}" in text for mark in (f"def {name}(", "app = typer.Typer("))
+    return any(
+        text.startswith(mark) or f"\n{mark}" in text
+        for mark in (f"def {name}(", "app = typer.Typer(", f'__all__ = ["{name}"]')
+    )
 
 
 def _headline(path: Path) -> str:

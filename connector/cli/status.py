@@ -24,7 +24,7 @@ FromTopics = Callable[[Worker], Json]
 
 
 def status(
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="The worker file.")] = None,
+    config: Annotated[Path | None, typer.Option("-c", "--worker", help="worker.yaml.")] = None,
     url: Annotated[str | None, typer.Option(help="The worker to ask; default: its http.address.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How to write it.")] = "table",
 ) -> None:

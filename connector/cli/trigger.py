@@ -12,7 +12,7 @@ from connector.telemetry import printable
 
 _FAILED = 1
 
-Config = Annotated[Path | None, typer.Option("-c", "--config", help="The worker file.")]
+Config = Annotated[Path | None, typer.Option("-c", "--worker", help="worker.yaml.")]
 Url = Annotated[str | None, typer.Option(help="The worker to ask; default: its http.address.")]
 
 

@@ -15,71 +15,40 @@ half needs the variables of that half only: those of the other may be undefined.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from pydantic import Field
 
+from connector.config.dependence import (
+    Draft,
+    Mistake,
+    doubles,
+    in_order,
+    with_dependences,
+    wrong_dependences,
+    wrong_shape,
+)
 from connector.config.fields import Source, field_names, nested_models, read_fields
-from connector.config.problem import ConfigProblems, Problem, did_you_mean, shown
+from connector.config.flow import Flow, Task
+from connector.config.problem import ConfigProblems, Problem, shown
 from connector.config.task import Half, Strict, TaskFields, find_task, half_of
 from connector.config.variables import Variables, has_variable
 from connector.config.yaml_lines import Document, Location, read_yaml
 from connector.errors import ConfigError, OciSyncError
 
+__all__ = ["Flow", "FlowFields", "LoadedFlows", "Task", "load_flow", "load_flows"]
+
 # `oci.<flow name>` must fit a topic's name, which has at most 249 characters.
 _LONGEST_NAME: Final = 200
+_PLACE: Final = re.compile(r"[a-z]\w*(?:\[[0-9]{1,6}\]|\.[a-z]\w*)*\Z")
 _SUFFIXES: Final = (".yaml", ".yml")
-_TRIGGER: Final = "generate"
-_SOURCE: Final = "oci_sync"
+_MOST_TASKS: Final = 1_000
 _TASKS: Final[Location] = ("flow", "tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task of a flow. `depends_on` holds what it really depends on, the implicit dependency included."""
-
-    word: str
-    name: str
-    half: Half
-    fields: TaskFields
-    depends_on: tuple[str, ...]
-    module: ModuleType
-    line: int
-
-    def __repr__(self) -> str:
-        return f"<Task {self.word} {self.name} of the {self.half} half, line {self.line}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """A flow file that is right in itself. `tasks` stand in order of dependence, else in the order of the file."""
-
-    name: str
-    path: Path
-    tasks: tuple[Task, ...]
-
-    @property
-    def source_tasks(self) -> tuple[Task, ...]:
-        """`generate` and `oci_sync` tasks; at least one of each."""
-        return tuple(task for task in self.tasks if task.half == "source")
-
-    @property
-    def sink_tasks(self) -> tuple[Task, ...]:
-        """What follows; empty where the flow only feeds the topic."""
-        return tuple(task for task in self.tasks if task.half == "sink")
-
-    def upstream(self, task: Task) -> tuple[Task, ...]:
-        """Every task that this one depends on, directly or through others, in order of dependence."""
-        above = set(task.depends_on)
-        for earlier in reversed(self.tasks):
-            if earlier.name in above:
-                above.update(earlier.depends_on)
-        return tuple(earlier for earlier in self.tasks if earlier.name in above)
 
 
 class FlowFields(Strict):
@@ -91,7 +60,9 @@ class FlowFields(Strict):
         pattern=r"^[A-Za-z0-9._-]+$",
         description="Flow name; part of the topic's name and of the key of the source offset.",
     )
-    tasks: list[Any] = Field(min_length=1, description="The tasks, each a mapping of its word to its fields.")
+    tasks: list[Any] = Field(
+        min_length=1, max_length=_MOST_TASKS, description="The tasks, each a mapping of its word to its fields."
+    )
 
 
 class _FlowFile(Strict):
@@ -143,8 +114,10 @@ class _FlowReader:
     def __init__(self, document: Document, strict: Variables, lenient: Variables, only: Half | None) -> None:
         self.document = document
         self.only = only
-        self.strict = Source(document, strict)
-        self.lenient = Source(document, lenient)
+        self.found = _find_tasks(document)
+        elsewhere = _elsewhere(document, self.found)
+        self.strict = Source(document, strict, elsewhere)
+        self.lenient = Source(document, lenient, elsewhere)
         self.problems: list[Problem] = []
 
     def read(self, path: Path) -> Flow | None:
@@ -152,14 +125,24 @@ class _FlowReader:
         if head is None:
             return None
         drafts = [task for index in range(len(head.tasks)) if (task := self._task(index)) is not None]
-        if self.problems:
-            # What follows asks how the tasks hang together, and a task that could not be read would be missed there.
-            self._duplicates(drafts)
-            return None
-        self._duplicates(drafts)
-        tasks = self._order(drafts)
-        self._shape(tasks)
+        tasks = self._hang_together(drafts)
         return Flow(head.name, path, tuple(task for _, task in tasks))
+
+    def _hang_together(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        """The tasks in order, as far as what was found until here lets us ask for it."""
+        unread = bool(self.problems)  # a task that could not be read would be missed by those that name it
+        self._found(doubles(drafts))
+        if unread:
+            return ()
+        self._found(wrong_dependences(drafts))
+        if self.problems:
+            return ()
+        ordered = in_order(with_dependences(drafts))
+        if isinstance(ordered, Mistake):
+            self._found([ordered])
+            return ()
+        self._found(wrong_shape(ordered, _TASKS))
+        return ordered
 
     def _head(self) -> FlowFields | None:
         if not isinstance(self.document.root.value, dict):
@@ -167,16 +150,16 @@ class _FlowReader:
             self._add((), "BadValue", f"the file {what}; a flow file begins with `flow:`")
             return None
         outer = {key: None for key in self.document.root.value if not key.startswith("x-")}
-        self.problems += self._variables(("flow", "name"))
+        self.problems += self.strict.variable_problems(("flow", "name"))
         values = self.document.plain()
         if isinstance(values.get("flow"), dict) and isinstance(values["flow"].get("name"), str):
             values["flow"]["name"] = self.strict.variables.expand(values["flow"]["name"])
-        source = Source(self.document, self.strict.variables, self._elsewhere())
-        found = read_fields(_FlowFile, source, (), {key: values[key] for key in outer})
+        found = read_fields(_FlowFile, self.strict, (), {key: values[key] for key in outer})
         if isinstance(found, list):
             self.problems += found
             flow = self.document.node(("flow",)).child("tasks")
-            for index in range(len(flow.value)) if flow is not None and isinstance(flow.value, list) else ():
+            count = min(len(flow.value), _MOST_TASKS) if flow is not None and isinstance(flow.value, list) else 0
+            for index in range(count):
                 self._task(index)  # its problems are worth showing too
             return None
         return found.flow
@@ -194,10 +177,9 @@ class _FlowReader:
                 )
             return None
         word = next(iter(value))
-        try:
-            module = find_task(word)
-        except ConfigError as error:
-            self._add((*at, word), error.reason, error.cause, at_key=True)
+        module = self.found[word]
+        if isinstance(module, ConfigError):
+            self._add((*at, word), module.reason, module.cause, at_key=True)
             return None
         half = half_of(module)
         fields = self._fields(module, (*at, word), runs=self.only in (None, half))
@@ -209,10 +191,9 @@ class _FlowReader:
     def _fields(self, module: ModuleType, at: Location, *, runs: bool) -> TaskFields | None:
         model: type[TaskFields] = module.Fields
         if runs:
-            source = Source(self.document, self.strict.variables, self._elsewhere())
-            unset = self._variables(at)
+            unset = self.strict.variable_problems(at)
             self.problems += unset
-            found = read_fields(model, source, at)
+            found = read_fields(model, self.strict, at)
             if not isinstance(found, list):
                 self._check(module, found, at)
                 return found
@@ -227,121 +208,72 @@ class _FlowReader:
             return
         try:
             for problem in check(fields):
-                inner, message = ((), problem) if isinstance(problem, str) else problem
+                inner, message = _located(problem) if isinstance(problem, str) else problem
                 self._add((*at, *inner), "BadValue", message, at_key=not inner)
         except OciSyncError as error:
             self._add(at, "BadValue", f"{error.cause} ({error.remedy})", at_key=True)
 
     def _fields_of_the_other_half(self, model: type[TaskFields], at: Location) -> TaskFields | None:
-        source = Source(self.document, self.lenient.variables, self._elsewhere())
-        values = source.expand(at)
-        found = read_fields(model, source, at, values)
+        values = self.lenient.expand(at)
+        found = read_fields(model, self.lenient, at, values)
         if isinstance(found, list) and isinstance(values, dict):
             # A field that waits for an undefined variable takes its default: nobody will ask for it here.
             known = {name: value for name, value in values.items() if not has_variable(value)}
-            found = read_fields(model, source, at, known)
+            found = read_fields(model, self.lenient, at, known)
         if isinstance(found, list):
             self.problems += found
             return None
         return found
 
-    def _duplicates(self, drafts: Sequence[tuple[Location, Task]]) -> None:
-        names: dict[str, Task] = {}
-        artifacts: dict[str, Task] = {}
-        for at, task in drafts:
-            if (first := names.setdefault(task.name, task)) is not task:
-                message = f"two tasks are called {task.name!r}; the other is at line {first.line}"
-                self._add((*at, "name"), "DuplicateName", message)
-            artifact = getattr(task.fields, "artifact", None) if task.word == _SOURCE else None
-            if artifact is not None and (first := artifacts.setdefault(artifact, task)) is not task:
-                message = (
-                    f"{first.name!r} at line {first.line} follows the same artifact, so they would share an offset"
-                )
-                self._add((*at, "artifact"), "DuplicateArtifact", message)
-
-    def _order(self, drafts: Sequence[tuple[Location, Task]]) -> list[tuple[Location, Task]]:
-        tasks: dict[str, tuple[Location, Task]] = {}
-        above: str | None = None
-        for at, task in drafts:
-            depends_on = task.depends_on or ((above,) if above and task.word != _TRIGGER else ())
-            tasks[task.name] = (at, _depending(task, depends_on))
-            above = task.name
-        for at, task in tasks.values():
-            self._known_dependencies(at, task, list(tasks))
-        if self.problems:
-            return list(tasks.values())
-        sorter = TopologicalSorter({name: task.depends_on for name, (_, task) in tasks.items()})
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            circle = [str(name) for name in error.args[1]][::-1]
-            at, _ = tasks[circle[0]]
-            self._add((*at, "depends_on"), "Cycle", f"tasks depend on each other in a circle: {' -> '.join(circle)}")
-            return list(tasks.values())
-        ordered: list[tuple[Location, Task]] = []
-        place = {name: number for number, name in enumerate(tasks)}
-        while sorter.is_active():
-            ready = sorted(sorter.get_ready(), key=place.__getitem__)
-            ordered += [tasks[name] for name in ready]
-            sorter.done(*ready)
-        return ordered
-
-    def _known_dependencies(self, at: Location, task: Task, names: Sequence[str]) -> None:
-        for name in task.fields.depends_on:
-            if name not in names:
-                message = f"{task.name!r} depends on {shown(name)}, which no task is called"
-                self._add(
-                    (*at, "depends_on"), "BadValue", message + did_you_mean(name, set(names) - {task.name}, "tasks:")
-                )
-        if task.word == _TRIGGER and task.fields.depends_on:
-            self._add((*at, "depends_on"), "BadValue", f"`{_TRIGGER}` starts a chain and depends on nothing")
-
-    def _shape(self, tasks: Sequence[tuple[Location, Task]]) -> None:
-        if self.problems:
-            return
-        flow = Flow("", Path(), tuple(task for _, task in tasks))
-        if not any(task.word == _SOURCE for task in flow.tasks):
-            self._add(_TASKS, "MissingField", f"a flow needs an `{_SOURCE}` task", at_key=True)
-            return
-        for at, task in tasks:
-            above = flow.upstream(task)
-            if task.half == "source":
-                for other in above:
-                    if other.half == "sink":
-                        message = f"`{task.word}` cannot follow `{other.word}` {other.name!r}: the topic lies between"
-                        self._add(at, "BadValue", message, at_key=True)
-            elif not any(other.word == _SOURCE for other in above):
-                self._add(at, "BadValue", f"{task.name!r} follows no `{_SOURCE}` task", at_key=True)
-            if task.word == _SOURCE and not any(other.word == _TRIGGER for other in above):
-                message = f"nothing ticks {task.name!r}: put a `{_TRIGGER}` task above it, or name one in `depends_on`"
-                self._add(at, "BadValue", message, at_key=True)
-
-    def _variables(self, at: Location) -> list[Problem]:
-        return self.strict.variable_problems(at)
-
-    def _elsewhere(self) -> dict[str, str]:
-        """Fields of the flow and of the tasks in this file, each with the place where it belongs."""
-        places = dict.fromkeys(FlowFields.model_fields, "`flow`")
-        tasks = self.document.node(_TASKS).value
-        for node in tasks if isinstance(tasks, list) else ():
-            word = next(iter(node.value), "") if isinstance(node.value, dict) else ""
-            try:
-                model = find_task(word).Fields
-            except ConfigError:
-                continue
-            for inner, nested in nested_models(model).items():
-                for name in field_names(nested):
-                    places.setdefault(name, f"`{inner}`")
-            for name in set(field_names(model)) - set(TaskFields.model_fields):
-                places.setdefault(name, f"`{word}` (line {node.line})")
-        return places
+    def _found(self, mistakes: Iterable[Mistake]) -> None:
+        for one in mistakes:
+            self._add(one.location, one.reason, one.message, at_key=one.at_key)
 
     def _add(self, at: Location, reason: str, message: str, *, at_key: bool = False) -> None:
         self.problems.append(self.strict.problem(at, reason, message, at_key=at_key))
 
 
-def _depending(task: Task, depends_on: tuple[str, ...]) -> Task:
-    return Task(task.word, task.name, task.half, task.fields, depends_on, task.module, task.line)
+def _find_tasks(document: Document) -> dict[str, ModuleType | ConfigError]:
+    """The module of each word in the file, or why there is none; each looked for once."""
+    found: dict[str, ModuleType | ConfigError] = {}
+    for word, _ in _words(document):
+        if word not in found:
+            try:
+                found[word] = find_task(word)
+            except ConfigError as error:
+                found[word] = error
+    return found
+
+
+def _words(document: Document) -> list[tuple[str, int]]:
+    """The first word of each task with its line."""
+    tasks = document.node(_TASKS).value
+    nodes = tasks[:_MOST_TASKS] if isinstance(tasks, list) else []
+    return [(next(iter(node.value)), node.line) for node in nodes if isinstance(node.value, dict) and node.value]
+
+
+def _elsewhere(document: Document, found: Mapping[str, ModuleType | ConfigError]) -> dict[str, str]:
+    """Fields of the flow and of the tasks in this file, each with the place where it belongs."""
+    places = dict.fromkeys(FlowFields.model_fields, "`flow`")
+    for word, line in _words(document):
+        module = found[word]
+        if isinstance(module, ConfigError):
+            continue
+        model: type[TaskFields] = module.Fields
+        for inner, nested in nested_models(model).items():
+            for name in field_names(nested):
+                places.setdefault(name, f"`{inner}`")
+        for name in set(field_names(model)) - set(TaskFields.model_fields):
+            places.setdefault(name, f"`{word}` (line {line})")
+    return places
+
+
+def _located(problem: str) -> tuple[Location, str]:
+    """The location that a message begins with, as in `routes[0].key: unknown nmae`, and the message."""
+    place, colon, _ = problem.partition(": ")
+    if not colon or not _PLACE.match(place):
+        return (), problem
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", place)), problem
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

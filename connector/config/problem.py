@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from connector.errors import ConfigError
 
+_MOST_SHOWN = 20  # in the error's one line; `problems` has them all
 _SPELLING = re.compile(r"[^a-z0-9]")
 
 
@@ -39,10 +40,11 @@ class ConfigProblems(ConfigError):
         self.problems = tuple(sorted(set(problems)))
         first = self.problems[0]
         count = f"{len(self.problems)} problems: " if len(self.problems) > 1 else ""
+        more = f"; and {len(self.problems) - _MOST_SHOWN} more" if len(self.problems) > _MOST_SHOWN else ""
         super().__init__(
             reason=first.reason,
             doing=doing,
-            cause=count + "; ".join(map(str, self.problems)),
+            cause=count + "; ".join(map(str, self.problems[:_MOST_SHOWN])) + more,
             remedy=remedy
             or "correct the file, then ask `oci-sync validate --offline`; docs/configuration.md has every field",
         )

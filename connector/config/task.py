@@ -4,7 +4,8 @@ A task module offers
     class Fields(TaskFields)       what the user may write under the word; each field with a description
     build(fields, parts)           the task, out of its fields and what the wiring hands it
     check(fields) -> problems      optional: what only the fields together can show; touches no network. Each problem
-                                   is a message, or a pair of a location within the fields and a message
+                                   is a message that may begin with its place (`routes[0].key: ...`), or a pair of a
+                                   location within the fields and a message
 `connector/source/tasks/` holds the first half of a flow, `connector/sink/tasks/` the second. Another package offers a
 module by the entry-point group `oci_sync.tasks`; it belongs to the sink half unless it says `HALF = "source"`.
 

@@ -9,6 +9,7 @@ nothing but the values handed to it, and no Python attribute. The syntax is Jinj
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from minijinja import Environment, TemplateError
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
+from connector.config.problem import did_you_mean
 from connector.config.task import checked_by
 from connector.config.yaml_lines import parse_yaml
 from connector.errors import ConfigError, OciSyncError, SinkError
@@ -26,6 +28,9 @@ from connector.errors import ConfigError, OciSyncError, SinkError
 # this is 13 MB of output at most, in well below a second. A sixteenth of what the values hold comes on top, so that
 # `{{ content }}` works for the largest file, four times over.
 _FUEL: Final = 200_000
+_BLOCK: Final = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
+_LITERAL: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_FILTER: Final = re.compile(r"\|\s*([A-Za-z_]\w*)")
 _LONGEST_TEMPLATE: Final = 100_000
 _MOST_NESTED: Final = 50
 
@@ -66,6 +71,9 @@ def compile_template(text: str) -> Template:
         environment.add_template("it", text)
     except TemplateError as error:
         raise _bad(text, _first_line(error)) from error
+    for name in _filters_in(text):
+        if not _is_filter(environment, name):
+            raise _bad(text, f"unknown filter {name!r}" + did_you_mean(name, _FILTERS, "filters beyond Jinja's own:"))
     return Template(text, environment)
 
 
@@ -137,6 +145,21 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
 def filter_names() -> list[str]:
     """The filters beyond Jinja's own, for the docs."""
     return sorted(_FILTERS)
+
+
+def _filters_in(text: str) -> list[str]:
+    """The names behind a `|`. minijinja itself looks a filter up only when it is reached, which may be weeks later."""
+    return [name for block in _BLOCK.findall(text) for name in _FILTER.findall(_LITERAL.sub("''", block))]
+
+
+def _is_filter(environment: Environment, name: str) -> bool:
+    if name in _FILTERS:
+        return True
+    try:
+        environment.eval_expr(f"none | {name}")
+    except TemplateError as error:
+        return error.kind != "UnknownFilter"
+    return True
 
 
 def _characters(value: Any, depth: int) -> int:

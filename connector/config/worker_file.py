@@ -155,6 +155,9 @@ class LimitsFields(Strict):
     max_file_size: Size = Field(10_000_000, ge=1, description="Largest file.")
     max_total_size: Size = Field(100_000_000, ge=1, description="Largest sum of all files of an artifact.")
     max_layers: int = Field(1_000, ge=1, le=100_000, description="Most layers of a manifest.")
+    max_entries: int = Field(
+        30_000, ge=1, le=10_000_000, description="Most files and directories in all archives of an artifact."
+    )
 
 
 class Worker(Strict):

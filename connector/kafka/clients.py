@@ -90,7 +90,8 @@ class Clients:
         self.last_error: KafkaError | None = None
         # 64: one commit a partition may block for its time-out, and restores and admin calls must not queue behind.
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="kafka")
-        _LIBRDKAFKA_LOG.setLevel(logging.DEBUG if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL)
+        debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
+        _LIBRDKAFKA_LOG.setLevel(logging.DEBUG if debugging else logging.CRITICAL + 1)
 
     async def __aenter__(self) -> Self:
         return self

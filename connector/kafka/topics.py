@@ -26,6 +26,15 @@ from connector.kafka.clients import Clients, kafka_error_of
 
 _LOG = logging.getLogger(__name__)
 _ADMIN_SECONDS = 15.0
+_LEADER_ON_ITS_WAY = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+}
 _COORDINATOR_ON_ITS_WAY = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -297,17 +306,26 @@ class Topics:
     async def _offsets(
         self, topic: str, partitions: Sequence[int], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[int, int]:
-        futures = self._admin.list_offsets(
-            {TopicPartition(topic, partition): spec for partition in partitions},
-            isolation_level=isolation,
-            request_timeout=_ADMIN_SECONDS,
-        )
         found: dict[int, int] = {}
-        for partition, future in futures.items():
-            try:
-                found[partition.partition] = (await asyncio.wrap_future(future)).offset
-            except KafkaException as error:
-                raise self._clients.error(
-                    f"asking for the offsets of {topic}[{partition.partition}]", kafka_error_of(error)
-                ) from error
+        waiting = list(partitions)
+        deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
+        while waiting:
+            futures = self._admin.list_offsets(
+                {TopicPartition(topic, partition): spec for partition in waiting},
+                isolation_level=isolation,
+                request_timeout=_ADMIN_SECONDS,
+            )
+            waiting = []
+            for partition, future in futures.items():
+                try:
+                    found[partition.partition] = (await asyncio.wrap_future(future)).offset
+                except KafkaException as raised:
+                    error = kafka_error_of(raised)
+                    # A topic that was just made, or whose leader moved, has no leader that answers for a moment.
+                    if error.code() not in _LEADER_ON_ITS_WAY or asyncio.get_running_loop().time() > deadline:
+                        doing = f"asking for the offsets of {topic}[{partition.partition}]"
+                        raise self._clients.error(doing, error) from raised
+                    waiting.append(partition.partition)
+            if waiting:
+                await asyncio.sleep(0.1)
         return found

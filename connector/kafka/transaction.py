@@ -11,6 +11,7 @@ deadline its outcome is unknown: a new producer settles it, then the offset is r
 import asyncio
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -26,6 +27,9 @@ from connector.kafka.membership import Fence, not_owner
 from connector.kafka.record import Record, record_size_bytes
 
 _LOG = logging.getLogger(__name__)
+
+# What a fenced producer says when it is closed; we have told its error already.
+warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close")
 
 # The transaction holds a local burst only (100 MB took 0.4 s), so a minute is a hundred times what it needs.
 TRANSACTION_SECONDS = 60.0
@@ -123,8 +127,8 @@ class Transactions:
             except asyncio.CancelledError:
                 stop.set()
                 await asyncio.wait([attempt], timeout=TRANSACTION_SECONDS + _CLOSE_SECONDS)
-                if attempt.done() and not attempt.cancelled() and attempt.exception() is None:
-                    _LOG.info("a commit that was under way has ended before the partition is given up")
+                if attempt.done() and not attempt.cancelled():
+                    _LOG.info("%s before the partition was given up: %s", doing, attempt.exception() or "committed")
                 raise
             except _OutcomeUnknown as unknown:
                 await self._settle(unknown.error, offset, limits)
@@ -181,6 +185,12 @@ class Transactions:
             faults.passing("offsets_sent")
             if stop.is_set():
                 raise not_owner("the partition was revoked before the commit")
+        except (KafkaException, SystemError) as raised:  # of poll and flush, when the producer was fenced meanwhile
+            _abort(producer)
+            behind = _behind(raised)
+            if behind is None:
+                raise
+            raise self._clients.error(doing, behind) from raised
         except BaseException:
             _abort(producer)
             raise
@@ -321,6 +331,20 @@ def _round_up(size_bytes: int) -> int:
     return (size_bytes // mebibyte + 1) * mebibyte
 
 
+def _behind(raised: BaseException) -> KafkaError | None:
+    """The KafkaError of an exception, or of the one it hides.
+
+    A fatal error and a delivery report in one poll make the client call our callback with its exception already set;
+    Python then reports a SystemError, with the KafkaException as its cause.
+    """
+    error: BaseException | None = raised
+    while error is not None:
+        if isinstance(error, KafkaException):
+            return kafka_error_of(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _abort(producer: Producer) -> None:
     """Abort what can be aborted. What cannot is aborted by the next producer with this id, or by the time-out."""
     try:
@@ -331,5 +355,9 @@ def _abort(producer: Producer) -> None:
 
 def _close(producer: Producer) -> None:
     """End the producer; what it still holds belongs to no committed transaction."""
-    producer.purge()
-    producer.close()
+    try:
+        producer.purge()
+        producer.close()
+    except KafkaException as error:
+        # A fenced producer cannot end its transaction; whoever fenced it has.
+        _LOG.debug("close: %s", kafka_error_of(error).str())

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from connector.errors import LayerError
-from connector.layers.layer import Layer
+from connector.layers.layer import Layer, quoted
 
 MAX_PATH_BYTES = 4096  # Linux's PATH_MAX; a record's key holds it beside the artifact
 
@@ -126,9 +126,10 @@ def refuse_file_size(
     layer: Layer, size_bytes: int, max_file_size: int, entry: str | None = None, *, at_least: bool = False
 ) -> LayerError:
     """The error for a file over `max_file_size`."""
+    name = quoted(layer.title) if entry is None and layer.title is not None else "the file"
     return layer.error(
         "TooLarge",
-        f"the file has {'at least ' if at_least else ''}{size_bytes} bytes; the limit is {max_file_size}",
+        f"{name} has {'at least ' if at_least else ''}{size_bytes} bytes; the limit is {max_file_size}",
         "publish a smaller file (publisher), exclude it, or raise limits.max_file_size (operator)",
         entry,
     )

@@ -99,13 +99,13 @@ def _said(body: bytes) -> str:
         error = document["errors"][0]
         code, message = error.get("code", ""), error.get("message", "")
     except (ValueError, LookupError, TypeError, AttributeError):
-        text = _clean(body[:1000].decode("utf-8", "replace"))
+        text = clean(body[:1000].decode("utf-8", "replace"))
         return f": {text!r}" if text and not text.startswith(("<", "{")) else ""
-    parts = [_clean(part) for part in (code, message) if isinstance(part, str) and part]
+    parts = [clean(part) for part in (code, message) if isinstance(part, str) and part]
     return f" {': '.join(parts)}" if parts else ""
 
 
-def _clean(text: str) -> str:
-    """On one line, without control characters, at most 200 characters, and nothing that looks like a secret."""
+def clean(text: str) -> str:
+    """The text on one line, without control characters and what looks like a secret, at most 200 characters."""
     text = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:_MAX_MESSAGE]
     return re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\beyJ[\w.-]{20,}", "***", text)

@@ -23,6 +23,7 @@ from connector.oci.strict_json import parse_json
 MAX_TOKEN_BYTES = 64 << 10
 _SHORTEST_LIFE_SECONDS = 60.0
 _LONGEST_LIFE_SECONDS = 3600.0
+_STATIC_LIFE_SECONDS = 86_400.0  # what needs no renewal; a registry that stops taking it says 401
 _USED_PART_OF_LIFE = 0.9  # so that a token does not die between the check and its use
 _CLIENT_ID = "oci-sync"
 _NULL_GUID = "00000000-0000-0000-0000-000000000000"  # Azure's user name for "the password is a refresh token"
@@ -82,7 +83,7 @@ def authorize(challenges: Sequence[Challenge], scope: str, credential: Credentia
         header = _basic(credential)
         if header is None:
             raise AuthorizationDenied(0, "the registry asks for a user name and password, and there is none for it")
-        return Grant(header, _LONGEST_LIFE_SECONDS, kept)
+        return Grant(header, _STATIC_LIFE_SECONDS, kept)
     schemes = ", ".join(challenge.scheme[:30] for challenge in challenges[:5]) or "nothing"
     raise AuthorizationDenied(0, f"the registry asks for {schemes}; Bearer and Basic are known")
 
@@ -103,7 +104,7 @@ def merge_scopes(*scopes: str) -> str:
 
 def _bearer(challenge: Challenge, kept: tuple[Challenge, ...], scope: str, credential: Credential | None) -> Steps:
     if credential is not None and credential.registry_token is not None:
-        return Grant(_header("Bearer", credential.registry_token.reveal()), _LONGEST_LIFE_SECONDS, kept)
+        return Grant(_header("Bearer", credential.registry_token.reveal()), _STATIC_LIFE_SECONDS, kept)
     realm = challenge.parameters.get("realm", "")
     if not realm:
         raise AuthorizationDenied(0, "its Bearer challenge names no realm")

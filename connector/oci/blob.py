@@ -209,16 +209,19 @@ class _Transfer:
                 if response.status != 200:
                     raise self._bad_range(response)
             self._check_length(response, layer.size_bytes - self._hasher.size_bytes)
+            encoded = _is_encoded(response)
             try:
                 await self._receive(response)
+                if encoded and not self._decode and self._hasher.size_bytes < layer.size_bytes:
+                    raise self._wrong_size("it is shorter, and its Content-Encoding is gzip")
                 self._check_end(self._hasher.size_bytes, self._hasher.digest)
-            except HttpFailure as failure:
-                if self._decode:  # a Range counts encoded bytes, so a decoded part cannot be gone on from
-                    self._restart()
-                raise failure_of(failure, self.doing, self._reference.api_host) from failure
             except IntegrityError:
                 self._restart()
-                self._decode = _is_encoded(response)  # perhaps it is right once decoded; the next attempt tells
+                self._decode = encoded  # perhaps it is right once decoded; the next attempt tells
+                raise
+            except RegistryError:
+                if encoded:  # a Range might count encoded bytes, so nobody can go on from here
+                    self._restart()
                 raise
         assert self._path is not None
         return self._spool.adopt(layer.digest, layer.size_bytes, self._path)
@@ -238,6 +241,8 @@ class _Transfer:
                 if len(buffer) >= _WRITE_BYTES:
                     full, buffer = buffer, bytearray()
                     await asyncio.to_thread(self._write, self._path, full)
+        except HttpFailure as failure:
+            raise failure_of(failure, self.doing, self._reference.api_host) from failure
         finally:
             # What was hashed must be on disk, for the next attempt goes on behind it.
             self._write(self._path, buffer)

@@ -7,6 +7,7 @@ Accept-Encoding, Range and User-Agent, and the connection goes to the address th
 the registry's origin and to a realm that `trust` allows, nowhere else.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TypeVar
 from connector.errors import CredentialsError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response
 from connector.oci import trust
-from connector.oci.answers import describe, failure_of
+from connector.oci.answers import clean, describe, failure_of
 from connector.oci.auth import MAX_TOKEN_BYTES, AuthorizationDenied, Grant, TokenAnswer, TokenRequest, authorize
 from connector.oci.challenge import Challenge, parse_challenges
 from connector.oci.credentials import Credentials
@@ -27,7 +28,11 @@ from connector.oci.secret import Credential
 from connector.oci.tokens import TokenKey
 from connector.oci.trust import Origin, origin_of
 
+_LOG = logging.getLogger(__name__)
+
 _MAX_REDIRECTS = 10
+_MOST_WARNINGS = 100
+_WARNING = re.compile(r'299 - "([^"]{1,4096})"')
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _STALE = frozenset({400, 401, 403})  # ECR Public says 400 of an expired token, ECR 403, everybody else 401
 _MAX_ERROR_BYTES = 64 << 10
@@ -74,6 +79,7 @@ class Exchange:
             raise failure_of(failure, ask.doing, reference.api_host) from failure
         except HostHeld as held:
             raise self._held(ask, reference.api_host, held) from held
+        self._say_warnings(reference, response)
         if response.status in accepted:
             return response
         async with response:
@@ -82,6 +88,28 @@ class Exchange:
         if error.retry_after is not None:
             self.hosts.host(origin_of(response.url)).hold(error.retry_after)
         raise error
+
+    def _say_warnings(self, reference: Reference, response: Response) -> None:
+        """Log what the registry wants people to know (distribution-spec, "Warnings"), each text once a process."""
+        for value in response.header_values("warning")[:_MOST_WARNINGS]:
+            match = _WARNING.match(value)
+            said = (reference.api_host, clean(match[1]) if match else "")
+            if match and said not in self.hosts.warnings_said and len(self.hosts.warnings_said) < _MOST_WARNINGS:
+                self.hosts.warnings_said.add(said)
+                _LOG.warning("%s warns: %s", *said, extra={"registry": said[0]})
+
+    async def without_credentials(self, reference: Reference, ask: Ask) -> Response:
+        """The response to the bare request, whatever its status; redirects are followed. Raises RegistryError."""
+        try:
+            return await self._follow(reference, ask, None)
+        except HttpFailure as failure:
+            raise failure_of(failure, ask.doing, reference.api_host) from failure
+        except HostHeld as held:
+            raise self._held(ask, reference.api_host, held) from held
+
+    async def grant(self, reference: Reference) -> Grant | None:
+        """The header that was good for this reference last time, while it lives."""
+        return self.hosts.tokens.get(self._key(reference, await self.credentials.candidates(reference)))
 
     async def _authorized(self, reference: Reference, ask: Ask) -> Response:
         candidates = await self.credentials.candidates(reference)
@@ -119,8 +147,6 @@ class Exchange:
                 grant = await self._obtain(reference, ask, challenges, credential)
             except AuthorizationDenied as error:
                 denied = self._denied(ask, reference, credential, error)
-                if denied.transient:
-                    raise denied from error
                 continue
             response = await self._follow(reference, ask, grant)
             if response.status not in (401, 403):
@@ -147,7 +173,7 @@ class Exchange:
     async def _token(self, reference: Reference, ask: Ask, request: TokenRequest) -> TokenAnswer:
         """Ask the realm, if it may be asked. Redirects of a realm are answers like others, so never followed."""
         doing = f"{ask.doing}, asking for a token"
-        address, realm = await self._checked_realm(reference, doing, request)
+        addresses, realm = await self._checked_realm(reference, doing, request)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self.hosts.user_agent}
         if request.authorization is not None:
             headers["Authorization"] = request.authorization.reveal()
@@ -157,7 +183,7 @@ class Exchange:
             body = request.form.reveal().encode()
         try:
             host = self.hosts.host(realm)
-            async with await host.send(request.method, request.url, headers, body, address) as response:
+            async with await host.send(request.method, request.url, headers, body, addresses) as response:
                 answer = TokenAnswer(response.status, await response.body(MAX_TOKEN_BYTES))
         except HttpFailure as failure:
             raise failure_of(failure, doing, realm.authority) from failure
@@ -170,7 +196,7 @@ class Exchange:
 
     async def _checked_realm(
         self, reference: Reference, doing: str, request: TokenRequest
-    ) -> tuple[str | None, Origin]:
+    ) -> tuple[tuple[str, ...], Origin]:
         registry = self.hosts.origin(reference.api_host)
         try:
             realm = origin_of(request.url)
@@ -183,16 +209,17 @@ class Exchange:
         refusal = trust.refusal_of_realm(registry, realm, addresses, trusted, with_credentials=request.with_credentials)
         if refusal is not None:
             raise _realm_refused(doing, reference, f"the realm {realm.authority}", refusal)
-        return (addresses[0] if addresses else None), realm
+        return addresses, realm
 
     async def _follow(self, reference: Reference, ask: Ask, grant: Grant | None) -> Response:
         registry = self.hosts.origin(reference.api_host)
-        current, url, address = registry, f"{registry.scheme}://{registry.authority}{ask.path}", None
+        current, url = registry, f"{registry.scheme}://{registry.authority}{ask.path}"
+        addresses: tuple[str, ...] = ()
         for _ in range(_MAX_REDIRECTS + 1):
             headers = {"User-Agent": self.hosts.user_agent, "Accept-Encoding": "identity", **ask.headers}
             if grant is not None and current == registry:
                 headers["Authorization"] = grant.authorization.reveal()
-            response = await self.hosts.host(current).send(ask.method, url, headers, None, address)
+            response = await self.hosts.host(current).send(ask.method, url, headers, None, addresses)
             if response.status not in _REDIRECTS:
                 return response
             location = response.header("location")
@@ -202,7 +229,7 @@ class Exchange:
                 target = origin_of(url)
             except ValueError as error:
                 raise _redirect_refused(ask, current, location, str(error)) from error
-            address = await self._checked_target(ask, registry, current, target)
+            addresses = await self._checked_target(ask, registry, current, target)
             current = target
         raise RegistryError(
             reason="RedirectRefused",
@@ -212,16 +239,17 @@ class Exchange:
             transient=True,
         )
 
-    async def _checked_target(self, ask: Ask, registry: Origin, current: Origin, target: Origin) -> str | None:
-        if target in (registry, current):
-            return None
+    async def _checked_target(self, ask: Ask, registry: Origin, current: Origin, target: Origin) -> tuple[str, ...]:
+        """The addresses to connect to; empty where the registry itself is the target."""
+        if target == registry:
+            return ()
         addresses = await self._addresses(target, ask.doing)
         own = (registry.host, *await self._addresses(registry, ask.doing))
         is_local = any(trust.is_local(host) for host in own)
         refusal = trust.refusal_of_redirect(current, target, addresses, registry_is_local=is_local)
         if refusal is not None:
             raise _redirect_refused(ask, current, target.authority, refusal)
-        return addresses[0] if addresses else None
+        return addresses
 
     async def _addresses(self, origin: Origin, doing: str) -> tuple[str, ...]:
         try:
@@ -247,11 +275,14 @@ class Exchange:
         self, ask: Ask, reference: Reference, credential: Credential | None, denial: AuthorizationDenied
     ) -> RegistryError:
         used = f"with {credential.entry} of {self.credentials}" if credential else "without credentials"
+        remedy = f"check the entry for {reference.registry} in credentials_path (operator)"
+        if credential is None:
+            remedy = f"give the task a credentials_path with an entry for {reference.registry} (operator)"
         return RegistryError(
             reason="Forbidden" if denial.status == 403 else "Unauthorized",
             doing=ask.doing,
             cause=f"{reference.api_host}, asked {used}: {denial}",
-            remedy=f"check the entry for {reference.registry} in credentials_path (operator)",
+            remedy=remedy,
         )
 
 

@@ -7,14 +7,14 @@ Retry-After nobody asks that host before the time; who would have to wait long i
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.request import getproxies_environment, proxy_bypass
 
-from connector.http_client import HttpClient, HttpOptions, Response, TransportName
+from connector.http_client import HttpClient, HttpFailure, HttpOptions, Response, TransportName
 from connector.oci.clock import Clock, SystemClock
 from connector.oci.flights import Flights
 from connector.oci.manifest import Descriptor
@@ -23,6 +23,7 @@ from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limi
 from connector.oci.tokens import TokenCache
 from connector.oci.trust import Origin, address_literal, is_loopback, scheme_for
 
+_MOST_ADDRESSES = 4  # of a name; each may cost the time-out of connecting
 _RESOLVED_SECONDS = 60.0
 _MOST_HOSTS = 500  # redirect targets come from outside; what is held for each must not grow for ever
 
@@ -62,13 +63,18 @@ class Host:
         self._next_start = 0.0
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, address: str | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        addresses: Sequence[str] = (),
     ) -> Response:
         """One exchange within the limits; closing the response frees its slot. Raises HttpFailure, HostHeld."""
         await self._slots.acquire()
         try:
             await self._wait()
-            response = await self.client.send(method, url, headers, body, address=address)
+            response = await self._send(method, url, headers, body, addresses[:_MOST_ADDRESSES])
         except BaseException:
             self._slots.release()
             raise
@@ -76,6 +82,18 @@ class Host:
         limit = parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
         self.rate_limit = limit or self.rate_limit
         return response
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, addresses: Sequence[str]
+    ) -> Response:
+        """Of checked addresses, the first that can be connected to is used, and no other than these."""
+        for address in addresses[:-1]:
+            try:
+                return await self.client.send(method, url, headers, body, address=address)
+            except HttpFailure as failure:
+                if failure.kind != "connect":
+                    raise
+        return await self.client.send(method, url, headers, body, address=addresses[-1] if addresses else None)
 
     def hold(self, seconds: float) -> None:
         """Nobody asks this host for that long."""
@@ -113,6 +131,7 @@ class Hosts:
         self.tokens = TokenCache(self.clock)
         self.heads: Flights[Descriptor] = Flights(self.clock)
         self.user_agent = user_agent
+        self.warnings_said: set[tuple[str, str]] = set()
         self._settings = {_api_name(name): value for name, value in (settings or {}).items()}
         self._transport = transport
         self._environment_proxies = environment_proxies

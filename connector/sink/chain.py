@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from connector.records.file_record import Snapshot
@@ -20,9 +21,15 @@ class Transform(Protocol):
 
 
 class Chain(Protocol):
-    """What the pipeline knows of a chain. `name` is that of its last task, under which the status shows it."""
+    """What the pipeline knows of a chain.
+
+    `name` is that of its last task, under which the status shows it. The intervals say how often the store is looked
+    at although nothing is new; None: never.
+    """
 
     name: str
+    check_interval: timedelta | None
+    reconcile_interval: timedelta | None
 
     async def apply(self, snapshots: Sequence[Snapshot], *, all_known: bool) -> Applied:
         """Bring the store to what the newest snapshots of all artifacts ask for. Raises SinkError."""
@@ -42,6 +49,8 @@ class DiffChain:
 
     def __init__(self, name: str, differ: Differ, store: Store) -> None:
         self.name = name
+        self.check_interval: timedelta | None = differ.check_interval
+        self.reconcile_interval: timedelta | None = differ.reconcile_interval
         self._differ = differ
         self._store = store
         self._last: tuple[tuple[str, ...], Desired, bool] | None = None
@@ -81,6 +90,8 @@ class EventChain:
 
     def __init__(self, name: str, flow: str, stages: Sequence[Transform | Operation], last: Operation) -> None:
         self.name = name
+        self.check_interval: timedelta | None = None
+        self.reconcile_interval: timedelta | None = None
         self._flow = flow
         self._stages = stages
         self._last = last

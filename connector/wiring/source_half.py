@@ -69,16 +69,21 @@ def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) ->
         max_file_size=worker.limits.max_file_size,
         max_total_size=worker.limits.max_total_size,
         max_layers=worker.limits.max_layers,
+        max_entries=worker.limits.max_entries,
         # A raw value takes any bytes; only a format with text in it must be told what to do with the rest.
         binary="base64" if fields.format == "raw" and fields.binary == "error" else fields.binary,
         include=fields.include,
         exclude=fields.exclude,
+        include_media_types=fields.include_media_types,
+        exclude_media_types=fields.exclude_media_types,
         allow_empty=fields.allow_empty,
     )
     shaping = {
         "platform": fields.platform,
         "include": fields.include,
         "exclude": fields.exclude,
+        "include_media_types": fields.include_media_types,
+        "exclude_media_types": fields.exclude_media_types,
         "binary": fields.binary,
         "format": fields.format,
         "topic": topic,

@@ -247,3 +247,17 @@ def test_a_directory_without_flow_files_is_an_error_and_not_an_idle_worker(tmp_p
     loaded = load_flows([tmp_path], environ={})
 
     assert [error.reason for _, error in loaded.refused] == ["FileUnreadable"]
+
+
+def test_a_template_of_a_sink_task_is_compiled_and_shown_at_its_line(tmp_path: Path) -> None:
+    diff = (
+        '    - diff:\n        name: d\n        owns: ["a."]\n        routes:\n'
+        '          - {match: ".*", key: "a.{{ (content | from_yaml).name }}"}\n          - match: "x"\n'
+        '            key: "a.{{ content | nope"\n'
+    )
+
+    found = problems(tmp_path, HEAD + TICK + PULL + BUFFER + diff)
+
+    assert len(found) == 1
+    assert found[0].startswith("13:18: ")
+    assert "nope" in found[0]

@@ -85,5 +85,18 @@ def test_the_largest_file_allowed_passes_through_a_template() -> None:
     assert render("{{ event.content }}", event={"content": content}) == content
 
 
+@pytest.mark.parametrize("text", ["{{ content | from_yml }}", "{{ (a if b else c | from_yml).d }}"])
+def test_a_misspelt_filter_is_found_when_the_file_is_read(text: str) -> None:
+    with pytest.raises(ConfigError, match="unknown filter 'from_yml': did you mean 'from_yaml'"):
+        compile_template(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 'a | nope' }}", "{{ a | upper | default('|nope') }}", "a | nope", "{{ a|length }}"]
+)
+def test_a_bar_in_a_text_is_no_filter_and_those_of_jinja_are_known(text: str) -> None:
+    assert compile_template(text).text == text
+
+
 def test_a_template_tells_which_values_it_asks_for() -> None:
     assert variables_of(compile_template("{{ path }}{{ content | from_yaml }}")) == {"path", "content"}

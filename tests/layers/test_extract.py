@@ -1,15 +1,9 @@
-"""From layers to files: paths, duplicates, hard links, filters, text, limits, order, contents and what errors say."""
+"""From layers to files: paths, duplicates, filters, text, limits, order, and what errors say."""
 
 import gzip
 import hashlib
 import io
-import tarfile
-import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import BinaryIO
 
 import pytest
 
@@ -17,22 +11,15 @@ from connector.errors import LayerError
 from connector.layers.extract import ExtractOptions, extract, needed_layers
 from connector.oci.manifest import Descriptor
 from tests.layers.artifacts import (
-    END,
     TAR,
     TAR_GZIP,
     BuiltLayer,
-    MemoryBlob,
     archive_layer,
     contents,
     directory,
     extract_files,
     failure,
-    hard_link,
-    header,
     layer,
-    padded,
-    special,
-    symbolic_link,
     tar,
 )
 
@@ -144,126 +131,6 @@ def test_paths_that_differ_only_in_case_or_unicode_form_are_two_files() -> None:
 
     assert list(contents(archive_layer(dict.fromkeys(names, b"")))) == names
     assert list(contents(*(raw(name) for name in names))) == names
-
-
-# Directories that oras pushed.
-
-
-def test_a_pushed_directory_whose_entries_hold_its_name_does_not_get_it_twice() -> None:
-    data = gzip.compress(tar([directory("flows"), ("flows/a", b"1"), ("flows/x/b", b"2")]))
-
-    assert contents(layer(data, TAR_GZIP, title="flows", unpack="true")) == {"flows/a": b"1", "flows/x/b": b"2"}
-
-
-def test_a_pushed_directory_whose_entries_do_not_hold_its_name_gets_it() -> None:
-    data = gzip.compress(tar([("./a", b"1"), ("flows/b", b"2"), hard_link("c", "a")]))
-
-    found = contents(layer(data, TAR_GZIP, title="etc/flows", unpack="true"))
-
-    assert found == {"etc/flows/a": b"1", "etc/flows/flows/b": b"2", "etc/flows/c": b"1"}
-
-
-def test_the_working_directory_pushed_as_a_dot_adds_no_name() -> None:
-    data = gzip.compress(tar([directory("."), ("./a", b"1")]))
-
-    assert contents(layer(data, TAR_GZIP, title=".", unpack="true")) == {"a": b"1"}
-
-
-def test_an_entry_outside_of_the_pushed_directory_is_refused() -> None:
-    data = gzip.compress(tar([directory("flows"), ("flows2/a", b"1")]))
-
-    error = failure(layer(data, TAR_GZIP, title="flows", unpack="true"))
-
-    assert error.reason == "UnsafePath"
-    assert "outside of 'flows'" in str(error)
-
-
-@pytest.mark.parametrize("title", ["/flows", "../flows", "a\x00"])
-def test_a_pushed_directory_with_an_unsafe_name_is_refused(title: str) -> None:
-    assert failure(layer(gzip.compress(tar({"a": b""})), TAR_GZIP, title=title, unpack="true")).reason == "UnsafePath"
-
-
-# Links and special files.
-
-
-def test_a_hard_link_has_the_content_of_an_earlier_entry() -> None:
-    assert contents(archive_layer([("a", b"1"), hard_link("d/b", "./a"), hard_link("c", "/d/b")])) == {
-        "a": b"1",
-        "d/b": b"1",
-        "c": b"1",
-    }
-
-
-def test_a_hard_link_reaches_a_lower_layer_and_names_its_own() -> None:
-    upper = archive_layer([hard_link("b", "a")])
-
-    first, second = extract_files(archive_layer({"a": b"1"}), upper)
-
-    assert (first.path, second.path, second.content.read()) == ("a", "b", b"1")
-    assert second.layer_digest == upper.descriptor.digest
-
-
-def test_a_hard_link_keeps_its_content_when_its_target_is_replaced_or_taken_away() -> None:
-    lower = archive_layer([("a", b"old"), hard_link("b", "a")])
-
-    assert contents(lower, archive_layer({"a": b"new"})) == {"b": b"old", "a": b"new"}
-    assert contents(lower, archive_layer({".wh.a": b""})) == {"b": b"old"}
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [hard_link("a", "nowhere")],
-        [hard_link("a", "b"), hard_link("b", "a")],
-        [hard_link("a", "a")],
-        [directory("d"), hard_link("a", "d")],
-    ],
-)
-def test_a_hard_link_to_nothing_is_an_error(entries: list[tarfile.TarInfo]) -> None:
-    archive: list[tuple[str, bytes] | tarfile.TarInfo] = [("x", b"1")]
-    archive.extend(entries)
-
-    error = failure(archive_layer(archive))
-
-    assert error.reason == "BrokenArchive"
-    assert "it is a hard link to" in str(error)
-    assert "entry 'a'" in str(error)
-
-
-def test_a_hard_link_out_of_the_tree_is_refused() -> None:
-    assert failure(archive_layer([hard_link("a", "../../etc/passwd")])).reason == "UnsafePath"
-
-
-def test_a_wanted_hard_link_to_a_file_that_is_not_wanted_has_its_content() -> None:
-    lower = archive_layer([("store/1", b"one"), ("store/2", b"two"), ("other", b"x")])
-    upper = archive_layer([hard_link("flows/a", "store/1"), hard_link("flows/b", "flows/a")])
-
-    assert contents(lower, upper, include=("flows/**",)) == {"flows/a": b"one", "flows/b": b"one"}
-
-
-def test_a_file_whose_name_ends_in_a_slash_keeps_its_content() -> None:
-    assert contents(layer(header(b"a/", b"00000000001\x00") + padded(b"1") + END)) == {"a": b"1"}
-
-
-def test_an_entry_of_unknown_type_hides_nothing() -> None:
-    label = header(b"a", b"00000000000\x00", b"V")
-
-    assert contents(archive_layer({"a/b": b"1"}), layer(label + END)) == {"a/b": b"1"}
-
-
-def test_links_and_devices_are_left_out_with_one_counted_warning(caplog: pytest.LogCaptureFixture) -> None:
-    entries: list[tuple[str, bytes] | tarfile.TarInfo] = [
-        ("f", b"1"),
-        symbolic_link("s", "/etc/passwd"),
-        symbolic_link("t", "../../../etc"),
-        special("p", b"6"),
-        hard_link("h", "s"),
-    ]
-
-    assert contents(archive_layer(entries)) == {"f": b"1"}
-    (message,) = [record.getMessage() for record in caplog.records]
-    assert "2 × symbolic link, 1 × device or FIFO" in message
-    assert "first of it 's'" in message
 
 
 # Filters.
@@ -408,54 +275,7 @@ def test_more_entries_than_allowed_are_refused_implied_directories_included() ->
     assert "limits.max_entries" in failure(archive_layer({"a": b""}), archive_layer({"b": b""}), max_entries=1).remedy
 
 
-# Reading, and what it costs.
-
-
-@pytest.mark.parametrize(
-    "new_spool", [tempfile.TemporaryFile, io.BytesIO, partial(tempfile.SpooledTemporaryFile, max_size=1 << 30)]
-)
-def test_contents_are_read_from_many_threads_at_once(new_spool: Callable[[], BinaryIO]) -> None:
-    expected = {f"f{number}": b"%d" % number * 5000 for number in range(50)}
-    built = archive_layer(expected)
-
-    with new_spool() as spool, ThreadPoolExecutor(8) as threads:
-        files = extract([built.descriptor], {built.descriptor.digest: built.blob}, ExtractOptions(), spool)
-        for _ in range(3):
-            assert dict(threads.map(lambda file: (file.path, file.content.read()), files)) == expected
-
-
-def test_a_spool_is_appended_to_and_what_stood_there_stays() -> None:
-    built = archive_layer({"a": b"new"})
-    spool = io.BytesIO(b"before")
-
-    (file,) = extract([built.descriptor], {built.descriptor.digest: built.blob}, ExtractOptions(), spool)
-
-    assert file.content.read() == b"new"
-    assert spool.getvalue() == b"beforenew"
-
-
-def test_a_spool_that_fails_is_a_transient_error_that_names_the_layer() -> None:
-    class FullDisk(io.BytesIO):
-        def write(self, data: object) -> int:
-            raise OSError(28, "No space left on device")
-
-    built = archive_layer({"a": b"1"})
-
-    with pytest.raises(LayerError, match="No space left on device") as caught:
-        extract([built.descriptor], {built.descriptor.digest: built.blob}, ExtractOptions(), FullDisk())
-
-    assert (caught.value.reason, caught.value.transient) == ("SpoolFailed", True)
-
-
-def test_a_blob_that_changed_since_it_was_verified_is_an_error() -> None:
-    built = raw("a", b"1234")
-    (file,) = extract(
-        [built.descriptor], {built.descriptor.digest: MemoryBlob(b"1234", [])}, ExtractOptions(), io.BytesIO()
-    )
-    assert file.content.read() == b"1234"
-
-    with pytest.raises(LayerError, match="3 bytes were read back where 4"):
-        extract([built.descriptor], {built.descriptor.digest: MemoryBlob(b"123", [])}, ExtractOptions(), io.BytesIO())
+# What it costs, and what errors say.
 
 
 def test_a_thousand_small_layers_cost_little_and_are_opened_once() -> None:

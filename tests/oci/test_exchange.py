@@ -5,6 +5,7 @@ Every test runs on both transports.
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,33 @@ async def test_a_redirect_loop_ends_after_ten(hosts: Hosts, fake: FakeRegistry) 
         await blob(hosts, fake, published)
 
     assert len(fake.requests) == 11
+
+
+async def test_a_redirect_to_a_name_connects_to_the_address_that_was_checked(
+    hosts: Hosts, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    other.blobs = fake.blobs
+    port = other.address.partition(":")[2]
+    fake.redirect(f"http://localhost:{port}/storage/{{digest}}", on="/blobs/")
+
+    assert await blob(hosts, fake, published) == FILES["a.yaml"]
+    assert other.requests[0].headers["host"] == f"localhost:{port}"
+
+
+async def test_a_warning_of_the_registry_is_said_once_and_cut(
+    hosts: Hosts, fake: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.publish("org/app", "prod", FILES)
+    fake.rate_limit_headers = {"Warning": f'299 - "this tag goes away{" soon" * 300}"'}
+
+    with caplog.at_level(logging.WARNING):
+        await head(hosts, fake)
+        await head(hosts, fake)
+
+    [record] = caplog.records
+    assert "this tag goes away" in record.getMessage()
+    assert len(record.getMessage()) < 300
 
 
 async def test_cookies_are_not_kept(hosts: Hosts, fake: FakeRegistry) -> None:

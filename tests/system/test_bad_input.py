@@ -104,7 +104,7 @@ def test_a_file_that_is_not_text_refuses_the_release_and_the_last_one_stays(prod
     oras.push(product.artifact, GOOD)
     assert product.run_once().returncode == 0
     before = product.offsets()
-    oras.push(product.artifact, {**GOOD, "logo.bin": b"\xff\xfe\x00\x01"})  # type: ignore[dict-item]
+    oras.push(product.artifact, {**GOOD, "logo.bin": b"\xff\xfe\x00\x01"})
 
     failed(product.run_once(), "reason=NotText", "logo.bin", "binary")
 

@@ -13,17 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TypeAlias
 
 from pydantic import Field
 
 from connector.config.task import Duration, TaskFields
 from connector.errors import OutputError, SinkError
 from connector.records.file_record import FileRecord, PullFacts, Snapshot
+from connector.sink.feed import Place
 from connector.sink.parts import Parts
-
-Place: TypeAlias = tuple[str, int]
-"""A topic and one of its partitions."""
 
 # Pull ids that are over, remembered for each artifact. Needed only where two writers interleave (at_least_once after a
 # time-out), so a handful would do; 36 bytes each.
@@ -167,6 +164,11 @@ class Snapshots:
             if pull.state is State.COLLECTING
             for place, first in pull.first.items()
         )
+
+    def first_offsets(self, artifact: str) -> Mapping[Place, int]:
+        """The lowest offset seen of the artifact's newest pull, in each place that has records of it."""
+        pull = self._pulls.get(artifact)
+        return dict(pull.first) if pull is not None else {}
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget every artifact that has records in this partition: it went to another reader, or is read anew."""

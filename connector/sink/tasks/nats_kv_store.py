@@ -44,7 +44,7 @@ class Fields(StoreFields):
 
     url: str = Field(
         "nats://127.0.0.1:4222",
-        description="Servers, `nats://` or `tls://`, several separated by commas. Credentials go to `credentials_path`.",
+        description="Servers, `nats://` or `tls://`, several separated by commas. No credentials here.",
     )
     bucket: str = Field(pattern=_BUCKET, description="Name of the bucket.")
     create_bucket: bool = Field(True, description="Create the bucket if it is missing.")
@@ -179,6 +179,8 @@ class NatsKvStore:
                 return await answer
         except OciSyncError:
             raise
+        except nats.js.errors.KeyWrongLastSequenceError as error:
+            raise _conflict(doing) from error
         except nats.js.errors.APIError as error:
             raise _of_api(doing, error) from error
         except (nats.errors.Error, TimeoutError, OSError) as error:
@@ -190,23 +192,28 @@ class NatsKvStore:
         """The bucket, connected to."""
         if self._bucket is None or not self._client.is_connected:
             await self.close()
-            import nats
-
-            self._client = await nats.connect(
-                [server.strip() for server in self._fields.url.split(",")],
-                name="oci-sync",
-                allow_reconnect=False,  # a call that fails makes a new connection; nothing waits in a queue meanwhile
-                connect_timeout=int(_ANSWER_SECONDS / 2),
-                error_cb=self._hear,
-                tls=_tls(self._fields),
-                **_credentials(self._fields.credentials_path),
-            )
-            self._bucket = await self._find_bucket()
-            info = await self._client.jetstream().stream_info(f"KV_{self._fields.bucket}")
-            limits = [self._client.max_payload - _HEADER_BYTES, info.config.max_msg_size or 0]
-            self._largest = min(limit for limit in limits if limit > 0)
-            _LOG.debug("connected to %s", self._where)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._connect()
         return self._bucket
+
+    async def _connect(self) -> None:
+        import nats
+
+        self._client = await nats.connect(
+            [server.strip() for server in self._fields.url.split(",")],
+            name="oci-sync",
+            allow_reconnect=False,  # a call that fails makes a new connection; nothing waits in a queue meanwhile
+            max_reconnect_attempts=1,
+            connect_timeout=int(_ANSWER_SECONDS / 2),
+            error_cb=self._hear,
+            tls=_tls(self._fields),
+            **_credentials(self._fields.credentials_path),
+        )
+        self._bucket = await self._find_bucket()
+        info = await self._client.jetstream().stream_info(f"KV_{self._fields.bucket}")
+        limits = [self._client.max_payload - _HEADER_BYTES, info.config.max_msg_size or 0]
+        self._largest = min(limit for limit in limits if limit > 0)
+        _LOG.debug("connected to %s", self._where)
 
     async def _find_bucket(self) -> Any:
         import nats.js.errors
@@ -264,19 +271,23 @@ def _key_invalid(key: str, what: str) -> SinkError:
 
 
 def _of_api(doing: str, error: Any) -> SinkError:
-    if error.err_code in _WRONG_REVISION or type(error).__name__ == "KeyWrongLastSequenceError":
-        return SinkError(
-            reason="StoreConflict",
-            doing=doing,
-            cause="another writer changed the key meanwhile",
-            remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
-        )
+    if error.err_code in _WRONG_REVISION:
+        return _conflict(doing)
     transient = (error.code or 500) >= 500
     return SinkError(
         reason="StoreUnreachable" if transient else "StoreRefused",
         doing=doing,
         cause=f"{error.description or type(error).__name__} (code {error.code}, {error.err_code})",
         remedy="check JetStream and the account's limits and permissions (operator)",
+    )
+
+
+def _conflict(doing: str) -> SinkError:
+    return SinkError(
+        reason="StoreConflict",
+        doing=doing,
+        cause="another writer changed the key meanwhile",
+        remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
     )
 
 

@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from connector import faults
-from connector.config.task import Duration, LocalPath, RetryFields, TaskFields
+from connector.config.task import Duration, LocalPath, RetryFields, TaskFields, checked_by
 from connector.errors import LayerError, TickTimeout
 from connector.kafka.record import Record
 from connector.kafka.transaction import Committed
-from connector.layers.extract import extract
+from connector.layers.extract import extract, needed_layers
 from connector.oci.blob import Blobs
 from connector.oci.manifest import Descriptor
+from connector.oci.platform import parse_platform
+from connector.oci.reference import parse_reference
 from connector.oci.registry import Pulled, Registry
 from connector.records.file_record import Change, PullFacts
 from connector.records.formats import Format
@@ -42,8 +44,7 @@ _LOG = logging.getLogger("connector.source.oci_sync")
 class Fields(TaskFields):
     """Follows one reference of a registry; each new digest becomes one transaction on Kafka."""
 
-    artifact: str = Field(
-        min_length=1,
+    artifact: Annotated[str, checked_by(parse_reference)] = Field(
         description="Full OCI reference: `registry.example.com/org/flows:prod` or `…@sha256:…`. Part of every key.",
     )
     credentials_path: LocalPath | None = Field(
@@ -53,11 +54,13 @@ class Fields(TaskFields):
         False,
         description="Pull and emit at every tick, whatever the digest. Only to seed a downstream cache again.",
     )
-    platform: str | None = Field(
+    platform: Annotated[str, checked_by(parse_platform)] | None = Field(
         None, description="Which manifest of an index to take, as `linux/amd64`; needed where it lists several."
     )
     include: tuple[str, ...] = Field((), description="Only paths that match one of these globs; empty: all.")
     exclude: tuple[str, ...] = Field((), description="No paths that match one of these globs.")
+    include_media_types: tuple[str, ...] = Field((), description="Only layers of these media types; empty: all.")
+    exclude_media_types: tuple[str, ...] = Field((), description="No layers of these media types.")
     binary: Literal["error", "base64", "skip"] = Field(
         "error", description="What to do with a file that is not UTF-8: refuse the artifact, send base64, leave it out."
     )
@@ -174,14 +177,15 @@ class OciSync:
     ) -> tuple[Pulled, "_Extracted"]:
         source = self.source
         pulled = await self._registry.manifest(source.reference, head.digest, source.platform)
-        blobs = await self._blobs.fetch(source.reference, pulled.manifest.layers)
+        layers = pulled.manifest.layers
+        blobs = await self._blobs.fetch(source.reference, needed_layers(layers, source.options))
         clock.end("fetch")
         faults.passing("fetched")
         with ExitStack() as held:
             held.callback(blobs.close)
             try:
                 spool = held.enter_context(tempfile.TemporaryFile(dir=self._spool))
-                files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, source.options, spool)
+                files = await asyncio.to_thread(extract, layers, blobs, source.options, spool)
             except OSError as error:
                 raise self._spool_failed(error) from error
             clock.end("extract")

@@ -1,0 +1,144 @@
+"""`oci-sync pull REF`: the files of an artifact, listed or written to a directory; without Kafka."""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connector.cli.directory import write_files
+from connector.cli.output import OutputFormat, show, written
+from connector.cli.registry_client import open_registry
+from connector.config.worker_file import Worker, load_worker, spool_directory
+from connector.layers.extract import ExtractOptions, File, extract, needed_layers
+from connector.oci.blob import Blobs, BlobStore, Fetched, Progress
+from connector.oci.platform import Platform, parse_platform
+from connector.oci.reference import Reference, parse_reference
+from connector.oci.registry import Pulled
+from connector.oci.retry import RetryPolicy
+
+
+def pull(
+    artifact: Annotated[str, typer.Argument(metavar="REF", help="As in a flow: registry.example.com/org/app:prod.")],
+    directory: Annotated[
+        Path | None, typer.Option("-o", "--directory", help="Write the files here; without it they are listed.")
+    ] = None,
+    credentials: Annotated[
+        Path | None, typer.Option("--credentials", help="Credentials file, as a task's credentials_path.")
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option("--platform", help="Which image of an index: linux/amd64, linux/arm/v7.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", help="Only these paths (a pattern; repeat).")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Not these paths (a pattern; repeat).")] = None,
+    worker_file: Annotated[
+        Path | None, typer.Option("-c", "--worker", help="worker.yaml, for registries, limits and the cache.")
+    ] = None,
+    output: Annotated[OutputFormat, typer.Option("--output", help="How the files are listed.")] = OutputFormat.TABLE,
+) -> None:
+    """Fetch an artifact with every check a tick makes, and show or write its files."""
+    reference = parse_reference(artifact)
+    wish = parse_platform(platform) if platform else None
+    worker = load_worker(worker_file)
+    limits = worker.limits
+    options = ExtractOptions(
+        max_file_size=limits.max_file_size,
+        max_total_size=limits.max_total_size,
+        max_layers=limits.max_layers,
+        binary="base64",  # files are written as they are, so there is nothing to refuse
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        allow_empty=True,
+    )
+    if reference.is_default_tag:
+        sys.stderr.write(f"{artifact} names no tag; 'latest' is taken\n")
+    asyncio.run(_pull(_Order(reference, wish, options, worker, credentials, directory), output))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    reference: Reference
+    platform: Platform | None
+    options: ExtractOptions
+    worker: Worker
+    credentials: Path | None
+    directory: Path | None
+
+
+async def _pull(order: _Order, output: OutputFormat) -> None:
+    started = time.monotonic()
+    retry = order.worker.retry
+    policy = RetryPolicy(retry.max_attempts, retry.initial_backoff)
+    spool = spool_directory(order.worker)
+    async with open_registry(order.worker, order.credentials, policy) as registry:
+        head = await registry.head(order.reference)
+        pulled = await registry.manifest(order.reference, head.digest, order.platform)
+        layers = needed_layers(pulled.manifest.layers, order.options)
+        store = BlobStore(spool, order.worker.spool.cache_size)
+        with _progress(sum({layer.digest: layer.size_bytes for layer in layers}.values())) as progress:
+            blobs = await Blobs(registry, store).fetch(order.reference, layers, progress)
+    with tempfile.TemporaryFile() as extracted:
+        files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, order.options, extracted)
+        if order.directory is not None:
+            await asyncio.to_thread(write_files, order.directory, files)
+    _report(order, pulled, files, blobs, time.monotonic() - started, output)
+
+
+def _report(
+    order: _Order, pulled: Pulled, files: Sequence[File], blobs: Fetched, seconds: float, output: OutputFormat
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "path": file.path,
+            "bytes": file.content.size_bytes,
+            "media_type": file.media_type,
+            "layer_digest": file.layer_digest,
+        }
+        for file in files
+    ]
+    size = sum(row["bytes"] for row in rows)
+    if output is not OutputFormat.TABLE:
+        document = {
+            "artifact": order.reference.text,
+            "digest": pulled.artifact_digest,
+            "manifest_digest": pulled.manifest.digest,
+            "media_type": pulled.media_type,
+            "directory": None if order.directory is None else str(order.directory),
+            "blobs_fetched": blobs.downloaded,
+            "blobs_cached": len(blobs) - blobs.downloaded,
+            "bytes": size,
+            "seconds": round(seconds, 3),
+            "files": rows,
+        }
+        sys.stdout.write(written(document, output))
+        return
+    if order.directory is None:
+        show(rows, output, "no files")
+    place = "" if order.directory is None else f" to {order.directory}"
+    sys.stderr.write(
+        f"pulled {order.reference} at {pulled.artifact_digest}{place}: {len(files)} files, {size} bytes; "
+        f"{blobs.downloaded} blobs fetched, {len(blobs) - blobs.downloaded} at hand; {seconds:.2f} s\n"
+    )
+
+
+@contextmanager
+def _progress(total_bytes: int) -> Iterator[Progress]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    from rich.console import Console  # here, for it costs 0.1 s that only a terminal should pay
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fetching", total=total_bytes)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,96 @@
+"""Hosts: whose settings count where, proxies of the environment, addresses."""
+
+import asyncio
+
+import pytest
+
+from connector.oci.hosts import Hosts, HostSettings
+from connector.oci.reference import parse_reference
+from connector.oci.registry import Registry
+from connector.oci.trust import origin_of
+from tests.fakes.registry import FakeRegistry
+
+
+async def test_the_settings_of_docker_hub_count_for_its_api_host() -> None:
+    async with Hosts({"docker.io": HostSettings(concurrency=3)}) as hosts:
+        assert hosts.settings(parse_reference("alpine").api_host).concurrency == 3
+
+
+@pytest.mark.parametrize(
+    ("api_host", "url"),
+    [
+        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("[::1]:5000", "http://[::1]:5000"),
+        ("registry.example.com", "https://registry.example.com"),
+        ("registry.example.com:8443", "https://registry.example.com:8443"),
+        ("plain.example.com", "http://plain.example.com"),
+        ("localhost.evil.example", "https://localhost.evil.example"),
+    ],
+)
+async def test_the_scheme_follows_the_rule_for_plain_http(api_host: str, url: str) -> None:
+    async with Hosts({"plain.example.com": HostSettings(plain_http=True)}) as hosts:
+        origin = hosts.origin(api_host)
+
+    assert f"{origin.scheme}://{origin.authority}" == url
+
+
+async def test_a_proxy_of_one_registry_is_not_used_for_another(fake: FakeRegistry, other: FakeRegistry) -> None:
+    settings = {"proxied.test": HostSettings(proxy=other.url, plain_http=True)}
+    fake.publish("org/app", "prod", {"a": b"1"})
+    other.publish("org/app", "prod", {"a": b"1"})
+
+    async with Hosts(settings) as hosts:
+        await Registry(hosts).head(parse_reference("proxied.test/org/app:prod"))
+        await Registry(hosts).head(parse_reference(fake.reference("org/app")))
+
+    assert [seen.headers["host"] for seen in other.requests] == ["proxied.test"]
+    assert len(fake.requests) == 1
+
+
+async def test_the_environments_proxy_is_used_but_never_for_loopback(
+    fake: FakeRegistry, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", other.url)
+    fake.publish("org/app", "prod", {"a": b"1"})
+    other.publish("org/app", "prod", {"a": b"1"})
+
+    async with Hosts({"proxied.test": HostSettings(plain_http=True)}) as hosts:
+        await Registry(hosts).head(parse_reference("proxied.test/org/app:prod"))
+        await Registry(hosts).head(parse_reference(fake.reference("org/app")))
+
+    assert len(other.requests) == len(fake.requests) == 1
+
+
+async def test_addresses_are_all_that_a_name_resolves_to_and_odd_spellings_are_read() -> None:
+    async with Hosts() as hosts:
+        assert "127.0.0.1" in await hosts.addresses(origin_of("http://localhost:1"))
+        assert await hosts.addresses(origin_of("http://0x7f.1:1")) == ("127.0.0.1",)
+        assert await hosts.addresses(origin_of("http://[::1]:1")) == ("::1",)
+        with pytest.raises(OSError, match=r".+"):
+            await hosts.addresses(origin_of("http://nobody.invalid"))
+
+
+async def test_what_is_held_for_hosts_does_not_grow_for_ever() -> None:
+    async with Hosts() as hosts:
+        for number in range(700):
+            hosts.host(origin_of(f"http://h{number}.example"))
+
+        assert len(hosts._hosts) <= 500
+
+
+async def test_at_most_as_many_exchanges_are_open_as_the_setting_says(fake: FakeRegistry) -> None:
+    settings = {fake.address: HostSettings(concurrency=2)}
+    published = fake.publish("org/app", "prod", {"a": b"1"})
+    async with Hosts(settings) as hosts:
+        host = hosts.host(origin_of(fake.url))
+        url = f"{fake.url}/storage/{published.layers[0]}"
+        first, second = await host.send("GET", url, {}), await host.send("GET", url, {})
+
+        third = asyncio.ensure_future(host.send("GET", url, {}))
+        await asyncio.sleep(0)
+        assert not third.done()
+        await first.aclose()
+        await second.aclose()
+        await (await third).aclose()

@@ -1,0 +1,15 @@
+"""The fake store does what the real ones do."""
+
+import pytest
+
+from tests.sink.memory_store import MemoryStore
+from tests.suites.store import StoreSuite
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+class TestMemoryStore(StoreSuite):
+    pass

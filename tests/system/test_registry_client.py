@@ -1,0 +1,203 @@
+"""The registry client against real registries: what `oras` gets, byte for byte, and a registry that dies.
+
+The comparison of times needs a quiet machine and is marked `long`; what it measured stands in docs/registries.md.
+"""
+
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from connector.errors import RegistryError
+from connector.oci.blob import Blobs, BlobStore
+from connector.oci.hosts import Hosts
+from connector.oci.platform import parse_platform
+from connector.oci.reference import parse_reference
+from connector.oci.registry import Registry as Client
+from connector.oci.retry import RetryPolicy
+from tests.system.servers import HTPASSWD_PASSWORD, HTPASSWD_USER, Oras, Registry, Tool
+
+pytestmark = pytest.mark.system
+
+RETRY = RetryPolicy(8, timedelta(milliseconds=200))
+
+
+def some_files(seed: int, count: int = 12) -> dict[str, str | bytes]:
+    chance = random.Random(seed)
+    files: dict[str, str | bytes] = {
+        f"d{index % 3}/f{index}.bin": chance.randbytes(chance.randint(0, 9000)) for index in range(count)
+    }
+    return files | {"large.bin": chance.randbytes(700_000)}
+
+
+async def fetched(text: str, credentials: Path | None = None) -> dict[str, bytes]:
+    """Title of each layer to its bytes, as our client fetches them."""
+    async with Hosts() as hosts:
+        client = Client(hosts, credentials, RETRY)
+        reference = parse_reference(text)
+        head = await client.head(reference)
+        pulled = await client.manifest(reference, head.digest)
+        blobs = await Blobs(client).fetch(reference, pulled.manifest.layers)
+        return {
+            layer.annotations["org.opencontainers.image.title"]: blobs[layer.digest].read()
+            for layer in pulled.manifest.layers
+        }
+
+
+def pulled_by_oras(oras: Oras, folder: Path, text: str, *options: str) -> dict[str, bytes]:
+    oras("pull", "--plain-http", "--no-tty", *options, "-o", str(folder), text)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("version", ["v3", "v2"])
+async def test_what_oras_pushed_comes_as_oras_pulls_it(
+    version: str, request: pytest.FixtureRequest, oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    registry: Registry = request.getfixturevalue("registry" if version == "v3" else "registry_v2")
+    text = f"{registry.host}/{unique}:prod"
+    oras.push(text, some_files(1))
+
+    assert await fetched(text) == pulled_by_oras(oras, tmp_path / "oras", text)
+
+
+async def test_a_registry_with_users_lets_us_in_by_both_formats_of_credentials(
+    registry_htpasswd: Registry, oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    text = f"{registry_htpasswd.host}/{unique}:prod"
+    login = ("-u", HTPASSWD_USER, "-p", HTPASSWD_PASSWORD)
+    oras.push(text, some_files(2), *login)
+    oras("login", "--plain-http", "--registry-config", str(tmp_path / "docker.json"), *login, registry_htpasswd.host)
+    (tmp_path / "plain.json").write_text(json.dumps({"username": HTPASSWD_USER, "password": HTPASSWD_PASSWORD}))
+
+    expected = pulled_by_oras(oras, tmp_path / "oras", text, *login)
+    assert await fetched(text, tmp_path / "docker.json") == expected
+    assert await fetched(text, tmp_path / "plain.json") == expected
+    with pytest.raises(RegistryError) as caught:
+        await fetched(text)
+    assert caught.value.reason == "Unauthorized"
+
+
+async def test_an_index_that_crane_made_is_resolved_as_crane_does(
+    registry: Registry, oras: Oras, crane: Tool, unique: str
+) -> None:
+    for architecture in ("amd64", "arm64"):
+        oras.push(
+            f"{registry.host}/{unique}:{architecture}", {"a": architecture},
+            "--artifact-platform", f"linux/{architecture}",
+        )  # fmt: skip
+    children = [f"{registry.host}/{unique}:{architecture}" for architecture in ("amd64", "arm64")]
+    oras("manifest", "index", "create", "--plain-http", f"{registry.host}/{unique}:both", "amd64", "arm64")
+
+    async with Hosts() as hosts:
+        client = Client(hosts, None, RETRY)
+        reference = parse_reference(f"{registry.host}/{unique}:both")
+        head = await client.head(reference)
+        arm = await client.manifest(reference, head.digest, parse_platform("linux/arm64"))
+
+    assert head.digest == crane("digest", "--insecure", f"{registry.host}/{unique}:both").strip()
+    assert arm.manifest.digest == crane("digest", "--insecure", children[1]).strip()
+    assert arm.from_index
+
+
+async def test_a_registry_that_dies_amid_a_blob_and_comes_back_is_gone_on_with(
+    registry: Registry, oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    content = random.Random(3).randbytes(40_000_000)
+    text = f"{registry.host}/{unique}:prod"
+    oras.push(text, {"large.bin": content})
+    progress: list[int] = []
+    died = asyncio.Event()
+
+    def watch(count: int) -> None:
+        progress.append(count)
+        if sum(progress) > 5_000_000 and not died.is_set():
+            registry.kill()
+            died.set()
+
+    async with Hosts() as hosts:
+        client = Client(hosts, None, RETRY)
+        reference = parse_reference(text)
+        head = await client.head(reference)
+        pulled = await client.manifest(reference, head.digest)
+        fetching = asyncio.ensure_future(
+            Blobs(client, BlobStore(tmp_path)).fetch(reference, pulled.manifest.layers, watch)
+        )
+        await died.wait()
+        registry.start()  # here, for it would end with the thread that started it
+        blobs = await fetching
+
+    assert blobs[pulled.manifest.layers[0].digest].read() == content
+    assert sum(progress) == len(content)
+
+
+_PULL = """
+import asyncio, json, resource, sys, time
+from pathlib import Path
+from connector.oci.blob import Blobs, BlobStore
+from connector.oci.hosts import Hosts
+from connector.oci.reference import parse_reference
+from connector.oci.registry import Registry
+
+async def main() -> None:
+    async with Hosts() as hosts:
+        client, reference = Registry(hosts), parse_reference(sys.argv[1])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.monotonic()
+        head = await client.head(reference)
+        pulled = await client.manifest(reference, head.digest)
+        blobs = await Blobs(client, BlobStore(Path(sys.argv[2]))).fetch(reference, pulled.manifest.layers)
+        seconds = time.monotonic() - started
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"blobs": len(blobs), "seconds": seconds, "grown_kib": after - before}))
+
+asyncio.run(main())
+"""
+
+
+def pull_in_a_process(text: str, spool: Path) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PULL, text, str(spool)], capture_output=True, text=True, timeout=120, check=True
+    )
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def test_a_pull_of_many_and_of_large_blobs_adds_little_memory(
+    registry: Registry, oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    chance = random.Random(4)
+    files: dict[str, str | bytes] = {f"small{index}": chance.randbytes(200_000) for index in range(300)}
+    files |= {f"large{index}": chance.randbytes(20_000_000) for index in range(3)}
+    oras.push(f"{registry.host}/{unique}:prod", files)
+
+    result = pull_in_a_process(f"{registry.host}/{unique}:prod", tmp_path)
+
+    assert result["blobs"] == 303
+    assert result["grown_kib"] < 64 * 1024
+
+
+@pytest.mark.long
+def test_a_cold_pull_of_a_thousand_layers_takes_at_most_a_fifth_longer_than_oras(
+    registry: Registry, oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    chance = random.Random(5)
+    text = f"{registry.host}/{unique}:prod"
+    oras.push(text, {f"d/f{index}.yaml": chance.randbytes(4096) for index in range(1000)})
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    for attempt in range(5):
+        ours.append(pull_in_a_process(text, tmp_path / f"ours{attempt}")["seconds"])
+        started = time.monotonic()
+        oras("pull", "--plain-http", "--no-tty", "-o", str(tmp_path / f"theirs{attempt}"), text)
+        theirs.append(time.monotonic() - started)
+
+    print(f"ours {sorted(ours)}, oras {sorted(theirs)}")
+    assert statistics.median(ours) <= 1.2 * statistics.median(theirs)

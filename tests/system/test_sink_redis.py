@@ -1,0 +1,88 @@
+"""The Redis store on a real server."""
+
+import asyncio
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.errors import SinkError
+from connector.sink.parts import Parts
+from connector.sink.store import Store
+from connector.sink.tasks import redis_store
+from tests.suites.store import StoreSuite
+
+pytestmark = pytest.mark.system
+
+_PASSWORD = "only-for-this-test"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        number = int(probe.getsockname()[1])
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(number), "--bind", "127.0.0.1", "--save", "", "--requirepass", _PASSWORD],
+        cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    for line in server.stdout:
+        if "Ready to accept connections" in line:
+            break
+    yield number
+    server.terminate()
+    server.wait(10)
+
+
+def _store(port: int, folder: Path, password: str = _PASSWORD) -> Store:
+    path = folder / "redis.json"
+    path.write_text(json.dumps({"password": password}))
+    fields = redis_store.Fields(name="r", url=f"redis://127.0.0.1:{port}/0", credentials_path=path)
+    return redis_store.build(fields, Parts("f"))
+
+
+@pytest.fixture
+async def store(port: int, tmp_path: Path) -> AsyncIterator[Store]:
+    store = _store(port, tmp_path)
+    yield store
+    for key, entry in (await store.list("")).items():
+        await store.delete(key, entry)
+    await store.close()
+
+
+class TestRedisStore(StoreSuite):
+    pass
+
+
+async def test_a_prefix_is_no_pattern(store: Store) -> None:
+    await store.put("a*b", b"1", None)
+    await store.put("axb", b"1", None)
+
+    assert await store.keys("a*") == {"a*b"}
+
+
+async def test_a_wrong_password_is_permanent_and_not_told(port: int, tmp_path: Path) -> None:
+    store = _store(port, tmp_path, password="hunter2hunter2")
+
+    with pytest.raises(SinkError) as caught:
+        await store.list("")
+
+    assert (caught.value.reason, caught.value.transient) == ("StoreRefused", False)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_no_server_is_transient(tmp_path: Path) -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    number = server.sockets[0].getsockname()[1]
+    server.close()
+
+    with pytest.raises(SinkError) as caught:
+        await _store(number, tmp_path).list("")
+
+    assert (caught.value.reason, caught.value.transient) == ("StoreUnreachable", True)

@@ -1,0 +1,227 @@
+"""What registries and machines do to a pull, on a real Kafka: releases stay whole, once, and of one digest."""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.fakes.registry import FakeRegistry
+from tests.system.product import Product, Running, Seen, assert_whole, pulls_of, table_of
+from tests.system.servers import Broker, Oras, Registry
+
+pytestmark = pytest.mark.system
+
+ONE = {"a.yaml": b"a: 1\n", "b.yaml": b"b: 1\n"}
+TWO = {"a.yaml": b"a: 2\n", "c.yaml": b"c: 2\n"}
+
+
+def as_text(files: dict[str, bytes]) -> dict[str, str]:
+    return {path: content.decode() for path, content in files.items()}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def product(tmp_path: Path, kafka: Broker, fake: FakeRegistry, unique: str) -> Product:
+    return Product(
+        tmp_path, kafka.bootstrap, fake.reference(f"{unique}/flows"), unique, interval="300ms",
+        task={"retry": {"max_attempts": 3, "initial_backoff": "20ms"}},
+    )  # fmt: skip
+
+
+def repository(product: Product) -> str:
+    return f"{product.name}/flows"
+
+
+def test_a_tag_that_moves_between_head_and_get_gives_the_release_that_head_saw(
+    product: Product, fake: FakeRegistry
+) -> None:
+    first = fake.publish(repository(product), "prod", ONE)
+    second = fake.publish(repository(product), None, TWO)
+
+    async def move_and_answer(request: web.BaseRequest) -> web.StreamResponse:
+        fake.move_tag(repository(product), "prod", second.digest)
+        return await fake._answer(request)
+
+    fake.answer(move_and_answer, on="GET /v2/")
+
+    assert product.run_once().returncode == 0
+
+    (pull,) = pulls_of(product.read())
+    assert {record.headers["oci.artifact_digest"] for record in pull} == {first.digest}
+    assert table_of(pull) == as_text(ONE)
+    assert all("/manifests/prod" not in seen.path for seen in fake.requests if seen.method == "GET")
+
+    assert product.run_once().returncode == 0
+
+    assert table_of(product.read()) == as_text(TWO)
+    assert len(pulls_of(product.read())) == 2
+
+
+def test_a_registry_that_dies_in_the_middle_of_a_blob_leaves_nothing_and_the_next_tick_mends_it(
+    product: Product, fake: FakeRegistry
+) -> None:
+    big = {"big.txt": b"0123456789" * 50_000, **ONE}
+    fake.publish(repository(product), "prod", big)
+    fake.cut_after(1_000, on="/blobs/", times=1_000)
+
+    with product.running() as worker:
+        worker.wait_for("ERROR")
+        assert product.read(committed=False) == []
+        assert product.offsets() == {}
+        fake.heal()
+        product.wait_for_pulls(1)
+        assert worker.end() == 0
+
+    (pull,) = pulls_of(product.read())
+    assert_whole(pull)
+    assert table_of(pull) == as_text(big)
+
+
+def test_a_blob_that_is_not_what_the_manifest_promised_is_refused(product: Product, fake: FakeRegistry) -> None:
+    published = fake.publish(repository(product), "prod", ONE)
+    fake.blobs[published.layers[0]] = b"a: 6\n"
+
+    result = product.run_once()
+
+    assert result.returncode == 1
+    assert "reason=DigestMismatch" in result.stderr
+    assert product.read(committed=False) == []
+
+
+def test_an_index_is_followed_to_the_platform_and_both_digests_are_told(
+    tmp_path: Path, kafka: Broker, fake: FakeRegistry, unique: str
+) -> None:
+    name = f"{unique}/flows"
+    arm = fake.publish(name, None, {"a.yaml": b"arm\n"})
+    amd = fake.publish(name, None, {"a.yaml": b"amd\n"})
+    index = fake.publish_index(
+        name, "prod",
+        [(arm, {"os": "linux", "architecture": "arm64"}), (amd, {"os": "linux", "architecture": "amd64"})],
+    )  # fmt: skip
+    silent = Product(tmp_path / "1", kafka.bootstrap, fake.reference(name), unique)
+    choosing = Product(tmp_path / "2", kafka.bootstrap, fake.reference(name), unique, task={"platform": "linux/arm64"})
+
+    refused = silent.run_once()
+    assert choosing.run_once().returncode == 0
+
+    assert refused.returncode == 1
+    assert "reason=PlatformMissing" in refused.stderr
+    assert "linux/arm64" in refused.stderr
+    assert "linux/amd64" in refused.stderr
+    (record,) = choosing.read()
+    assert record.content == "arm\n"
+    assert record.headers["oci.artifact_digest"] == index.digest
+    assert record.headers["oci.manifest_digest"] == arm.digest
+    assert json.loads(record.value or b"")["artifact_digest"] == index.digest
+    (offset,) = choosing.offsets().values()
+    assert (offset["digest"], offset["manifest_digest"]) == (index.digest, arm.digest)
+
+
+def test_a_hundred_quiet_ticks_are_a_hundred_heads_and_no_new_connection(
+    tmp_path: Path, kafka: Broker, fake: FakeRegistry, unique: str
+) -> None:
+    product = Product(tmp_path, kafka.bootstrap, fake.reference(f"{unique}/flows"), unique, interval="20ms")
+    fake.publish(f"{unique}/flows", "prod", ONE)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+        end = product.read(product.offsets_topic, committed=False)[-1].offset
+        already = len(fake.requests)
+        worker.wait_for("digest unchanged", count=100)
+        worker.end()
+
+    quiet = fake.requests[already:]
+    assert {seen.method for seen in quiet} == {"HEAD"}
+    assert {seen.connection for seen in quiet} <= {seen.connection for seen in fake.requests[:already]}
+    assert len(quiet) <= len(re.findall("digest unchanged", worker.text())) + 1
+    assert product.read(product.offsets_topic, committed=False)[-1].offset == end
+    assert len(pulls_of(product.read())) == 1
+
+
+def test_an_empty_release_is_refused_unless_it_is_allowed(
+    tmp_path: Path, kafka: Broker, fake: FakeRegistry, unique: str
+) -> None:
+    name = f"{unique}/flows"
+    product = Product(tmp_path / "1", kafka.bootstrap, fake.reference(name), unique)
+    allowing = Product(tmp_path / "2", kafka.bootstrap, fake.reference(name), unique, task={"allow_empty": True})
+    fake.publish(name, "prod", ONE)
+    assert product.run_once().returncode == 0
+    fake.publish_layers(name, "prod", [])
+
+    refused = product.run_once()
+    kept = table_of(product.read())
+    assert allowing.run_once().returncode == 0
+
+    assert refused.returncode == 1
+    assert "reason=EmptyArtifact" in refused.stderr
+    assert kept == as_text(ONE)
+    assert table_of(product.read()) == {}
+    assert [record.change for record in pulls_of(product.read())[-1]] == ["removed", "removed"]
+
+
+@pytest.mark.parametrize("point", ["transaction_begun", "records_sent", "offsets_sent"])
+def test_a_worker_that_was_frozen_past_its_session_writes_nothing_when_it_wakes(
+    product: Product, fake: FakeRegistry, point: str
+) -> None:
+    """The zombie: frozen inside a transaction, its partition taken over and a newer release committed; then woken."""
+    fake.publish(repository(product), "prod", ONE)
+    with product.running(env={"OCI_SYNC_FAULT": f"stop:{point}"}) as zombie:
+        wait_until_stopped(zombie)
+        newer = fake.publish(repository(product), "prod", TWO)
+        with product.running() as heir:
+            product.wait_for_pulls(1)
+            os.kill(zombie.process.pid, signal.SIGCONT)
+            zombie.wait_for("reason=(NotOwner|Fenced)|before the partition was given up")
+            heir.end()
+            # It comes to itself without a restart, as a member of the group.
+            zombie.wait_for("digest unchanged", seconds=40)
+            zombie.end()
+
+    pulls = pulls_of(product.read())
+    assert [pull[0].headers["oci.artifact_digest"] for pull in pulls] == [newer.digest]
+    assert_whole(pulls[0])
+    assert digests(product.read(committed=False)) >= digests(product.read())
+
+
+def digests(records: list[Seen]) -> set[str]:
+    return {record.headers["oci.artifact_digest"] for record in records}
+
+
+def wait_until_stopped(worker: Running) -> None:
+    deadline = time.monotonic() + 30
+    stat = Path(f"/proc/{worker.process.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, worker.text()
+        assert worker.process.poll() is None, worker.text()
+        time.sleep(0.02)
+
+
+def test_two_workers_share_the_sources_and_one_takes_over_when_the_other_is_killed(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    product = Product(tmp_path, kafka.bootstrap, f"{registry.host}/{unique}/flows:prod", unique, interval="300ms")
+    oras.push(product.artifact, as_text(ONE))
+    with product.running() as first, product.running() as second:
+        product.wait_for_pulls(1)
+        oras.push(product.artifact, as_text(TWO))
+        product.wait_for_pulls(2)
+        first.process.kill()
+        oras.push(product.artifact, {"a.yaml": "a: 3\n"})
+        product.wait_for_pulls(3, seconds=40)
+        second.end()
+
+    pulls = pulls_of(product.read())
+    assert len(pulls) == 3
+    for pull in pulls:
+        assert_whole(pull)
+    assert table_of(product.read()) == {"a.yaml": "a: 3\n"}
