@@ -3,6 +3,7 @@
 Run it by `make demo`, which starts the stack first. It uses names of its own and begins by forgetting its last run.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -12,7 +13,10 @@ import textwrap
 import time
 from pathlib import Path
 
+import nats
 from confluent_kafka.admin import AdminClient
+from nats.js.errors import NotFoundError
+from nats.js.kv import KeyValue
 
 from tools.stack.cache import go_tools
 from tools.stack.layout import FOLDER, port
@@ -27,6 +31,7 @@ HOME = FOLDER / "demo"
 WORKER_FILE = HOME / "worker.yaml"
 WORKER_LOG = HOME / "worker.log"
 OFFSETS = "demo-offsets"
+BUCKET = "demo"
 TOPIC = "oci.rules"
 ENVIRONMENT = {**os.environ, "REGISTRY": REGISTRY, "NATS_URL": NATS, "ORAS_CACHE": str(HOME / "oras")}
 COLOR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -86,6 +91,7 @@ def forget_last_run() -> None:
     deadline = time.monotonic() + 10
     while mine and time.monotonic() < deadline and set(mine) & set(admin.list_topics(timeout=10).topics):
         time.sleep(0.1)
+    asyncio.run(forget_bucket())
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
     WORKER_FILE.write_text(
@@ -96,6 +102,37 @@ def forget_last_run() -> None:
             spool: {{directory: "{HOME / "spool"}"}}
             """)
     )
+
+
+async def forget_bucket() -> None:
+    """Delete the demo's bucket."""
+    client = await nats.connect(NATS)
+    try:
+        await client.jetstream().delete_key_value(BUCKET)
+    except NotFoundError:
+        pass
+    finally:
+        await client.close()
+
+
+async def show_store() -> None:
+    """What NATS KV holds, a key a paragraph."""
+    print(f"\n  NATS KV, bucket {BUCKET}:")
+    client = await nats.connect(NATS)
+    bucket = await client.jetstream().key_value(BUCKET)
+    for key in sorted(await bucket.keys()):
+        value = (await bucket.get(key)).value or b""
+        print(f"  {key:<14} {' · '.join(value.decode().split(chr(10))).rstrip(' ·')}")
+    await client.close()
+
+
+async def tamper() -> None:
+    """Change one key by hand and delete another."""
+    client = await nats.connect(NATS)
+    bucket: KeyValue = await client.jetstream().key_value(BUCKET)
+    await bucket.put("rules.eu", b"region: eu\nlimit_per_day: 999999\n")
+    await bucket.delete("rules.us")
+    await client.close()
 
 
 class Worker:
@@ -109,21 +146,21 @@ class Worker:
             cwd=ROOT, env=ENVIRONMENT, stdout=self._stream, stderr=self._stream,
         )  # fmt: skip
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Until a new log line holds the text; shows the new lines up to it."""
+    def wait_for(self, *texts: str, seconds: float = 60) -> None:
+        """Until new log lines hold all of the texts; shows the new lines up to the last of them."""
         deadline = time.monotonic() + seconds
         while True:
             new = WORKER_LOG.read_text()[self._seen :]
-            lines = new.splitlines(keepends=True)
-            for number, line in enumerate(lines):
-                if text in line and line.endswith("\n"):
-                    told = "".join(lines[: number + 1])
-                    self._seen += len(told)
-                    print(textwrap.indent(told.rstrip(), "  worker │ "), flush=True)
-                    return
+            lines = [line for line in new.splitlines(keepends=True) if line.endswith("\n")]
+            found = [next((n for n, line in enumerate(lines) if text in line), None) for text in texts]
+            if None not in found:
+                told = "".join(lines[: max(number for number in found if number is not None) + 1])
+                self._seen += len(told)
+                print(textwrap.indent(told.rstrip(), "  worker │ "), flush=True)
+                return
             if self.process.poll() is not None or time.monotonic() > deadline:
                 print(new)
-                raise SystemExit(f"the worker did not come to {text!r}; its log is {WORKER_LOG}")
+                raise SystemExit(f"the worker did not come to {texts}; its log is {WORKER_LOG}")
             time.sleep(0.05)
 
     def skip(self) -> None:
@@ -139,7 +176,7 @@ class Worker:
 
 
 def main() -> None:
-    """The demo from start to end; about twenty seconds."""
+    """The demo from start to end; about half a minute."""
     forget_last_run()
     print()
     say("""OCI Sync for Kafka: push an artifact to an OCI registry, and its files arrive on Kafka whole, once, in
@@ -153,23 +190,32 @@ def main() -> None:
     print("\n$ oci-sync run -c .stack/demo/worker.yaml examples/demo/flow.yaml &", flush=True)
     worker = Worker()
     try:
-        worker.wait_for("committed")
+        worker.wait_for("committed", "snapshot applied")
         oci_sync("peek", TOPIC, "-c", str(WORKER_FILE), "--content")
         say("One record a file, keyed <artifact>#<path>. Every record says which pull it belongs to and of how many.")
+        asyncio.run(show_store())
+        say("""The sink half read the whole snapshot from the topic and wrote its keys. It knows no registry, so it
+            may run elsewhere; prompts/greeting.md matches no route and is left out.""")
         title(4, "Nothing changed: one HEAD, one log line, nothing on Kafka")
         worker.wait_for(UNCHANGED)
         worker.skip()
         title(5, "A second release: one file added, one changed, one removed")
         push("release-2")
-        worker.wait_for("committed")
+        worker.wait_for("committed", "snapshot applied")
         oci_sync("peek", TOPIC, "-c", str(WORKER_FILE))
         say("""The second pull names the digest it follows, marks what changed, and ends with a tombstone for the file
             that is gone. A compacted topic therefore always is the current set of files.""")
         title(6, "What a reader holds who begins now: the newest complete snapshot")
         oci_sync("peek", TOPIC, "-c", str(WORKER_FILE), "--snapshot")
         oci_sync("offsets", "list", "-c", str(WORKER_FILE))
+        title(7, "Somebody changes the store by hand; it is repaired from the topic, without the registry")
+        asyncio.run(show_store())
+        print("\n$ nats kv put demo rules.eu 'limit_per_day: 999999'; nats kv del demo rules.us", flush=True)
         worker.skip()
-        worker.wait_for(UNCHANGED)
+        asyncio.run(tamper())
+        asyncio.run(show_store())
+        worker.wait_for("repaired")
+        asyncio.run(show_store())
     finally:
         worker.end()
     what_next()
@@ -177,7 +223,7 @@ def main() -> None:
 
 def what_next() -> None:
     """What a curious person types next."""
-    title(7, "What to try next (the stack is still up; `make down` ends it)")
+    title(8, "What to try next (the stack is still up; `make down` ends it)")
     print(
         textwrap.dedent(f"""
             export REGISTRY={REGISTRY} NATS_URL={NATS}
@@ -185,7 +231,8 @@ def what_next() -> None:
             oci-sync run -c .stack/demo/worker.yaml examples/demo/flow.yaml        # run it yourself; Ctrl-C drains
             oci-sync peek {TOPIC} -c .stack/demo/worker.yaml -f                     # and watch, while you push
             kcat -b {BOOTSTRAP} -t {TOPIC} -C -e -f '%k %S bytes\\n'                # any Kafka reader will do
-            kill -9 the worker in the middle of a pull, and look again             # nothing half, nothing twice
+            OCI_SYNC_FAULT=kill:records_sent oci-sync run …                        # dies inside a pull: nothing half,
+                                                                                   # nothing twice, whoever goes on
             """).rstrip()
     )
 

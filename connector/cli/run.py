@@ -14,17 +14,19 @@ import typer
 from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
-from connector.errors import OutputError
+from connector.errors import OciSyncError, OutputError
 from connector.source.worker import Worker
 from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
 from connector.wiring.parts import Parts, open_parts
+from connector.wiring.sink_half import build_feed, build_pipeline, flows_with_sinks, without_misshapen
 from connector.wiring.source_half import build_source_worker, build_sources, topic_specs
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONGEST_BACKOFF_SECONDS = 30.0
+_ONCE_SECONDS = 120.0
 
 
 class Half(StrEnum):
@@ -58,13 +60,31 @@ def run(
     half: Literal["source", "sink"] | None = only.value if only is not None else None
     worker = load_worker(worker_file)
     loaded = load_flows(flows, half)
+    if half != "source":
+        loaded = without_misshapen(loaded)
     for path, error in loaded.refused:
         _LOG.error("%s", error, extra={"flow_file": str(path), "reason": error.reason})
     if loaded.refused and (strict or not loaded.flows):
         raise typer.Exit(1)
-    failed = asyncio.run(_run(worker, loaded, half, once=once, join=join))
+    try:
+        failed = asyncio.run(_run(worker, loaded, half, once=once, join=join))
+    except BaseExceptionGroup as group:
+        raise _told(group) from group
     if once and (failed or loaded.refused):
         raise typer.Exit(1)
+
+
+def _told(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of the tree that ended both halves; the whole group where there is a bug among them."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return leaves[0] if all(isinstance(leaf, OciSyncError) for leaf in leaves) else group
 
 
 async def _run(
@@ -84,9 +104,39 @@ async def _run(
             source_worker = await _source_worker(parts, loaded.flows, stop, once=once)
         if worker.http.address is not None:
             await faces.enter_async_context(open_faces(parts, source_worker))
-        if source_worker is None:
+        sinks = flows_with_sinks(loaded.flows) if only != "source" else ()
+        if only == "sink" and not sinks:
+            _LOG.warning("no flow has tasks behind oci_sync: there is nothing to do for the sink half")
             return False
-        return bool(await source_worker.run(stop))
+        if once:
+            return await _once(parts, source_worker, sinks, stop)
+        return await _until_stopped(parts, source_worker, sinks, stop)
+
+
+async def _once(parts: Parts, source_worker: Worker | None, sinks: Sequence[Flow], stop: asyncio.Event) -> bool:
+    """One tick of every source; then what the topics hold is applied. Whether anything failed."""
+    failed = bool(await source_worker.run(stop)) if source_worker is not None else False
+    for flow in sinks:
+        if not stop.is_set():
+            async with build_feed(parts, flow) as feed:
+                failed |= await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
+    return failed
+
+
+async def _until_stopped(
+    parts: Parts, source_worker: Worker | None, sinks: Sequence[Flow], stop: asyncio.Event
+) -> bool:
+    """Both halves until the signal. A half that ends by an error takes the other with it, cleanly."""
+    async with AsyncExitStack() as feeds, asyncio.TaskGroup() as group:
+        for flow in sinks:
+            feed = await feeds.enter_async_context(build_feed(parts, flow))
+            group.create_task(build_pipeline(parts, flow, feed).run(stop), name=f"sink-{flow.name}")
+        if source_worker is not None:
+            try:
+                await source_worker.run(stop)
+            finally:
+                stop.set()
+    return False
 
 
 async def _source_worker(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> Worker | None:

@@ -21,7 +21,7 @@ from connector.oci.digest import Digest, Hasher, algorithm_of, digest_of
 from connector.oci.manifest import Descriptor
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
-from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, spool_failed
+from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, SpoolDirectory, spool_failed
 
 Progress = Callable[[int], None]
 
@@ -40,7 +40,7 @@ class BlobStore:
         cache_bytes: int = 0,
         memory_bytes: int = _MEMORY_BYTES,
     ) -> None:
-        self.directory = None if directory is None else directory / "spool"
+        self.directory = None if directory is None else SpoolDirectory(directory / "spool")
         self.budget = MemoryBudget(memory_bytes)
         self.cache = BlobCache(directory / "cache", cache_bytes) if directory is not None and cache_bytes > 0 else None
 
@@ -261,7 +261,7 @@ class _Transfer:
         except OSError as error:
             self._hasher = Hasher(algorithm_of(self._layer.digest))
             self._path = None
-            raise spool_failed(path, error) from error
+            raise spool_failed(path.parent, error) from error
 
     def _restart(self) -> None:
         self._progress(-self._hasher.size_bytes)

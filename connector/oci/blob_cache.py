@@ -23,6 +23,7 @@ from connector.oci.spool import SMALL_BYTES, Blob, Spool
 _LOG = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0  # another process writes a pull of 1,000 blobs in well under a tenth of a second
+_ORPHAN_SECONDS = 3600.0
 _SCHEMA = """
 create table if not exists blobs (
     digest text primary key, size integer not null, used_at real not null, data blob
@@ -76,6 +77,7 @@ class BlobCache:
                 rows.append((blob.digest, blob.size_bytes, now, blob.read() if small else None))
             database.executemany("insert or replace into blobs values (?, ?, ?, ?)", rows)
             self._evict(database)
+            self._sweep(database)
 
     def size_bytes(self) -> int:
         """How many bytes of blobs it holds."""
@@ -121,6 +123,16 @@ class BlobCache:
             leaving.append(digest)
             total -= size
         self._forget(database, leaving)
+
+    def _sweep(self, database: sqlite3.Connection) -> None:
+        """Remove files without a row, which a process left that died between the two; young ones may get theirs yet."""
+        if not self._files.exists():
+            return
+        rows = database.execute("select digest from blobs where data is null")
+        known = {self._path(Digest(row[0])).name for row in rows}
+        for path in self._files.iterdir():
+            if path.name not in known and time.time() - path.stat().st_ctime > _ORPHAN_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _forget(self, database: sqlite3.Connection, digests: Sequence[Digest]) -> None:
         database.executemany("delete from blobs where digest = ?", [(digest,) for digest in digests])

@@ -137,14 +137,19 @@ class Hosts:
         self._environment_proxies = environment_proxies
         self._options = options or HttpOptions()
         self._hosts: dict[str, Host] = {}
+        self._origins: dict[str, Origin] = {}  # of configured references, so few
         self._clients: dict[HttpOptions, HttpClient] = {}
         self._resolved: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
 
     def origin(self, api_host: str) -> Origin:
         """Where a registry's API is: plain HTTP by the rule of `trust.scheme_for`."""
-        host, port = split_host(api_host)
-        scheme = scheme_for(host, self.settings(api_host).plain_http)
-        return Origin(scheme, host.strip("[]"), int(port) if port else {"http": 80, "https": 443}[scheme])
+        origin = self._origins.get(api_host)
+        if origin is None:
+            host, port = split_host(api_host)
+            scheme = scheme_for(host, self.settings(api_host).plain_http)
+            origin = Origin(scheme, host.strip("[]"), int(port) if port else {"http": 80, "https": 443}[scheme])
+            self._origins[api_host] = origin
+        return origin
 
     def settings(self, authority: str) -> HostSettings:
         """The settings of `host[:port]`; the defaults where there are none."""

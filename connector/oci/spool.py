@@ -4,7 +4,10 @@ Every blob holds its spool, so files and memory are given back when the last blo
 disk is named by anything that came from outside.
 """
 
+import fcntl
 import io
+import os
+import shutil
 import tempfile
 import threading
 import weakref
@@ -14,6 +17,8 @@ from typing import BinaryIO
 from connector.errors import LayerError
 from connector.oci.digest import Digest
 
+_PREFIX = "process-"
+_LOCK = ".lock"
 SMALL_BYTES = 256 << 10  # up to here a blob is one piece in memory; above, it streams to a file of its own
 
 
@@ -41,6 +46,55 @@ class MemoryBudget:
     def left_bytes(self) -> int:
         """What is left."""
         return self._left
+
+
+class SpoolDirectory:
+    """This process's own folder below `parent`, made when it is first needed and removed with the process.
+
+    What a killed process has left there is removed at the next start of any: who holds no lock on its folder is dead,
+    also when it ran in another container on the same volume.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._own: Path | None = None
+
+    def path(self) -> Path:
+        """The folder. Raises LayerError SpoolFailed."""
+        while self._own is None:
+            try:
+                self._parent.mkdir(parents=True, exist_ok=True)
+                self._sweep()
+                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise spool_failed(self._parent, error) from error
+            if (folder / _LOCK).exists():  # else another one's sweep was quicker than our lock
+                self._own = folder
+                weakref.finalize(self, _remove, lock, folder)
+            else:
+                os.close(lock)
+        return self._own
+
+    def _sweep(self) -> None:
+        for folder in self._parent.glob(f"{_PREFIX}*"):
+            try:
+                lock = os.open(folder / _LOCK, os.O_RDWR)
+            except OSError:  # being made or being removed at this moment; the next start sees it again
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)
+
+
+def _remove(lock: int, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 class Blob:
@@ -89,7 +143,7 @@ class Blob:
 class Spool:
     """The blobs of one fetch. `directory` None: the system's place for temporary files."""
 
-    def __init__(self, budget: MemoryBudget, directory: Path | None = None) -> None:
+    def __init__(self, budget: MemoryBudget, directory: SpoolDirectory | None = None) -> None:
         self._budget = budget
         self._parent = directory
         self._held = _Held(budget)
@@ -112,7 +166,7 @@ class Spool:
             with pack.open("ab") as file:
                 file.write(data)
         except OSError as error:
-            raise spool_failed(pack, error) from error
+            raise spool_failed(pack.parent, error) from error
         self._pack_bytes += len(data)
         return Blob(digest, len(data), self, None, pack, offset)
 
@@ -123,12 +177,11 @@ class Spool:
     def new_path(self) -> Path:
         """A path in this spool's own directory that is not taken. Raises LayerError SpoolFailed."""
         if self._held.directory is None:
+            parent = Path(tempfile.gettempdir()) if self._parent is None else self._parent.path()
             try:
-                if self._parent is not None:
-                    self._parent.mkdir(parents=True, exist_ok=True)
-                self._held.directory = tempfile.TemporaryDirectory(prefix="oci-sync-", dir=self._parent)
+                self._held.directory = tempfile.TemporaryDirectory(prefix="oci-sync-", dir=parent)
             except OSError as error:
-                raise spool_failed(self._parent or Path(tempfile.gettempdir()), error) from error
+                raise spool_failed(parent, error) from error
         self._files += 1
         return Path(self._held.directory.name) / str(self._files)
 
@@ -192,7 +245,7 @@ def spool_failed(path: Path, error: OSError) -> LayerError:
     """The disk under the spool does not do as it should."""
     return LayerError(
         reason="SpoolFailed",
-        doing=f"writing to the spool {path.parent}",
+        doing=f"writing to the spool {path}",
         cause=error.strerror or type(error).__name__,
         remedy="make room there, or set spool.directory to a place that can be written (operator)",
     )

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Literal
 
 from connector.errors import OciSyncError
+from connector.kafka.assignment import Place
 from connector.records.file_record import FileRecord, Snapshot
 from connector.sink.chain import Chain
-from connector.sink.feed import Place
 from connector.sink.store import Applied
 from connector.sink.tasks.buffer import Snapshots
 

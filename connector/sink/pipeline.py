@@ -18,10 +18,11 @@ from typing import Protocol
 
 from connector import faults
 from connector.errors import OciSyncError, OutputError, SinkError
+from connector.kafka.assignment import Assigned, Place, Polled
 from connector.kafka.record import Record
 from connector.records.file_record import FileRecord
 from connector.records.formats import Format
-from connector.sink.feed import Assigned, Feed, Place, Polled
+from connector.sink.feed import Feed
 from connector.sink.line import Line, Worked
 from connector.status import SinkId, Status
 

@@ -34,7 +34,7 @@ def layers_of(fake: FakeRegistry, *contents: bytes) -> list[Descriptor]:
 
 
 def files_under(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 async def fetch(hosts: Hosts, fake: FakeRegistry, layers: list[Descriptor], store: BlobStore | None = None) -> Fetched:
@@ -363,3 +363,48 @@ async def test_a_damaged_cache_entry_is_fetched_again(hosts: Hosts, fake: FakeRe
 
     assert blobs[layer.digest].read() == LARGE
     assert blobs.downloaded == 1
+
+
+# ---- whatever a registry does ------------------------------------------------------------------------------------
+
+FAULTS = ["fail", "cut", "cut chunked", "flip", "none", "longer", "shorter", "wrong range"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_after_any_run_of_faults_the_bytes_are_right_or_there_is_one_error(
+    hosts: Hosts, fake: FakeRegistry, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    content = chance.randbytes(chance.choice([10, 5000, SMALL_BYTES, SMALL_BYTES + 1, 900_000]))
+    [layer] = layers_of(fake, content)
+
+    def wrong(body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return web.Response(body=body, headers=headers, status=status)
+
+        fake.answer(answer)
+
+    for fault in chance.choices(FAULTS, k=chance.randint(1, 4)):
+        position = chance.randrange(len(content))
+        match fault:
+            case "fail":
+                fake.fail_next(chance.choice([500, 502, 429, 408]))
+            case "cut" | "cut chunked":
+                fake.cut_after(position, on="", chunked=fault == "cut chunked")
+            case "flip":
+                wrong(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+            case "longer":
+                wrong(content + b"x")
+            case "shorter":
+                wrong(content[:-1])
+            case "wrong range":
+                end = len(content) - 1
+                wrong(content[position:], {"Content-Range": f"bytes {position}-{end}/{len(content)}"}, 206)
+
+    try:
+        blobs = await fetch(hosts, fake, [layer], BlobStore(tmp_path, cache_bytes=1 << 22))
+    except OciSyncError:
+        fake.heal()
+        blobs = await fetch(hosts, fake, [layer], BlobStore(tmp_path, cache_bytes=1 << 22))
+
+    assert blobs[layer.digest].read() == content

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import random
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from connector.oci.blob_cache import BlobCache
 from connector.oci.digest import digest_of
 from connector.oci.manifest import Descriptor
-from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool
+from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, SpoolDirectory
 
 
 def content(seed: int, size: int) -> bytes:
@@ -32,7 +33,7 @@ def keep(spool: Spool, data: bytes) -> Blob:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    return Spool(MemoryBudget(1 << 20), tmp_path / "spool")
+    return Spool(MemoryBudget(1 << 20), SpoolDirectory(tmp_path / "spool"))
 
 
 def test_what_was_stored_is_loaded_by_another_process_too(tmp_path: Path, spool: Spool) -> None:
@@ -119,8 +120,25 @@ def test_a_place_that_cannot_be_written_costs_a_warning_and_no_pull(
     assert "not used this time" in caplog.text
 
 
+def test_a_file_that_a_crash_left_without_a_row_is_removed_in_time(tmp_path: Path, spool: Spool) -> None:
+    cache = BlobCache(tmp_path / "cache", 1 << 30)
+    cache.store([keep(spool, content(1, SMALL_BYTES + 1))])
+    orphan = tmp_path / "cache" / "files" / "sha256-orphan"
+    orphan.write_bytes(b"x")
+
+    cache.store([keep(spool, b"y")])
+    assert orphan.exists()
+
+    now = time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 3700)
+        cache.store([keep(spool, b"z")])
+    assert not orphan.exists()
+    assert len(list((tmp_path / "cache" / "files").iterdir())) == 1
+
+
 def _store_many(directory: Path, seed: int) -> None:
-    spool = Spool(MemoryBudget(1 << 20), directory / "spool")
+    spool = Spool(MemoryBudget(1 << 20), SpoolDirectory(directory / "spool"))
     for number in range(5):
         data = [content(seed * 1000 + number * 10 + index, 500) for index in range(10)]
         BlobCache(directory / "cache", 1 << 20).store([keep(spool, item) for item in data])

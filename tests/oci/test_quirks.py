@@ -400,3 +400,10 @@ def test_every_play_is_of_a_row_and_names_are_unique() -> None:
 )
 def test_the_rows_of_a_host_are_found(host: str, registries: set[str]) -> None:
     assert {quirk.registry for quirk in quirks_of(host)} == registries
+
+
+@pytest.mark.parametrize("quirk", QUIRKS, ids=[quirk.name for quirk in QUIRKS])
+def test_the_documentation_holds_the_row(quirk: Quirk) -> None:
+    page = Path(__file__).parents[2] / "docs" / "registries.md"
+
+    assert f"| {quirk.registry} | {quirk.does} | {quirk.rule} |" in page.read_text(encoding="utf-8")

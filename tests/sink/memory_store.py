@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.errors import SinkError
+from connector.kafka.assignment import Assigned, Place, Polled, Revoked
 from connector.kafka.record import Headers, Record
 from connector.records.file_record import Change, FileRecord, PullFacts, file_headers, file_key, pull_headers
 from connector.records.formats.json import JsonFormat
-from connector.sink.feed import Assigned, Place, Polled, Revoked
 from connector.sink.store import Entry
 
 

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from connector.config.task import Duration, TaskFields
 from connector.errors import OutputError, SinkError
+from connector.kafka.assignment import Place
 from connector.records.file_record import FileRecord, PullFacts, Snapshot
-from connector.sink.feed import Place
 from connector.sink.parts import Parts
 
 # Pull ids that are over, remembered for each artifact. Needed only where two writers interleave (at_least_once after a

@@ -1,0 +1,158 @@
+"""A member of a consumer group that reads each partition it is assigned from the beginning: what the sink half follows.
+
+Rules. (1) `read_committed`, and nothing is committed unless asked. (2) A partition is read from its beginning whatever
+the group committed, for the topic is the state (see `sink/pipeline.py`). (3) Positions are what was delivered, or the
+offset of an end-of-partition event: behind the last record may lie control records that never are. (4) One call at a
+time; between two polls less than max.poll.interval.ms may pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from connector.kafka.assignment import Assigned, Place, Polled, Revoked
+from connector.kafka.changelog import record_of
+from connector.kafka.clients import Clients, Property, kafka_error_of
+from connector.kafka.record import Record
+
+_ASK_SECONDS = 10.0
+# Errors that pass by themselves, or that the next poll says again if they do not.
+_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MAX_POLL_EXCEEDED)
+
+
+class GroupFeed:
+    """One member; `async with` joins at the first poll and leaves at the end."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        group: str,
+        topics: Sequence[str],
+        instance_id: str | None = None,
+        properties: Mapping[str, Property] | None = None,
+    ) -> None:
+        self._clients = clients
+        self._group = group
+        self._topics = list(topics)
+        self._properties: dict[str, Property] = {
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 100,
+            "session.timeout.ms": 15_000,
+            "heartbeat.interval.ms": 3_000,
+            "partition.assignment.strategy": "range",
+            # A topic that does not exist yet is looked for this often; the default is five minutes.
+            "topic.metadata.refresh.interval.ms": 10_000,
+            **(properties or {}),
+            **({"group.instance.id": instance_id} if instance_id else {}),
+        }
+        if self._properties.get("group.protocol") == "consumer":  # the broker sets these then
+            for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
+                self._properties.pop(name, None)
+        self._incremental = (
+            self._properties.get("group.protocol") == "consumer"
+            or self._properties.get("partition.assignment.strategy") == "cooperative-sticky"
+        )
+        self._consumer: Consumer | None = None
+        self._changes: list[Assigned | Revoked] = []
+        self._positions: dict[Place, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await self._clients.call(consumer.close)
+
+    def __repr__(self) -> str:
+        return f"<GroupFeed group={self._group} topics={self._topics} positions={self._positions}>"
+
+    async def poll(self, limit: int, timeout_seconds: float) -> Polled:
+        """At most `limit` records, as soon as there are any. Raises OutputError."""
+        return await self._clients.call(self._poll, limit, timeout_seconds)
+
+    async def commit(self, topic: str, partition: int, next_offset: int) -> None:
+        """Commit the group's offset. Raises OutputError, NotOwner where the partition is not ours any more."""
+        await self._clients.call(self._commit, TopicPartition(topic, partition, next_offset))
+
+    def _poll(self, limit: int, timeout_seconds: float) -> Polled:
+        consumer = self._subscribed()
+        records: list[Record] = []
+        try:
+            # `consume` waits until it has all it may take; so wait for one, and take what is there beside it.
+            first = consumer.poll(timeout_seconds)
+            messages = [first, *consumer.consume(max(1, limit - 1), 0)] if first is not None else []
+            for message in messages:
+                error = message.error()
+                place = (message.topic() or "", message.partition() or 0)
+                if error is None:
+                    record = record_of(message)
+                    records.append(record)
+                    self._positions[place] = record.offset + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._positions[place] = message.offset() or 0
+                elif error.code() not in _PASSING:
+                    raise self._clients.error(self._doing, error)
+            ends = {place: self._end(consumer, place) for place in self._positions}
+        except KafkaException as error:
+            raise self._clients.error(self._doing, kafka_error_of(error)) from error
+        changes, self._changes = tuple(self._changes), []
+        return Polled(changes, tuple(records), dict(self._positions), ends)
+
+    def _commit(self, offset: TopicPartition) -> None:
+        doing = f"committing {offset.topic}[{offset.partition}] for group {self._group}"
+        try:
+            for committed in self._subscribed().commit(offsets=[offset], asynchronous=False) or ():
+                if committed.error is not None:
+                    raise self._clients.error(doing, committed.error)
+        except KafkaException as error:
+            raise self._clients.error(doing, kafka_error_of(error)) from error
+
+    def _subscribed(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = self._clients.consumer(self._group, self._properties)
+            self._consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            )
+        return self._consumer
+
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        committed = {
+            (at.topic, at.partition): max(-1, at.offset) for at in consumer.committed(list(partitions), _ASK_SECONDS)
+        } if partitions else {}  # fmt: skip
+        for partition in partitions:
+            place = (partition.topic, partition.partition)
+            # On a read_committed consumer this is the last stable offset, which an open transaction holds back.
+            low, end = consumer.get_watermark_offsets(partition, _ASK_SECONDS)
+            self._positions[place] = low
+            self._changes.append(Assigned(*place, end, committed.get(place, -1)))
+        at_beginning = [TopicPartition(at.topic, at.partition, OFFSET_BEGINNING) for at in partitions]
+        if self._incremental:
+            consumer.incremental_assign(at_beginning)
+        else:
+            consumer.assign(at_beginning)
+        self._clients.heard_from_broker()
+
+    def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            place = (partition.topic, partition.partition)
+            self._positions.pop(place, None)
+            self._changes.append(Revoked(*place))
+        if self._incremental:
+            consumer.incremental_unassign(list(partitions))
+        else:
+            consumer.unassign()
+
+    def _end(self, consumer: Consumer, place: Place) -> int:
+        _, known = consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        return max(self._positions[place], known)
+
+    @property
+    def _doing(self) -> str:
+        return f"reading {', '.join(self._topics)} as group {self._group}"

@@ -1,0 +1,87 @@
+"""The sink half: from the tasks behind `oci_sync` to a pipeline. Needs no registry and no credentials of `oci_sync`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+
+from connector.config.flow_file import Flow, LoadedFlows
+from connector.errors import ConfigError
+from connector.kafka.group_feed import GroupFeed
+from connector.records.formats import Format
+from connector.sink.flow_sink import build_lines
+from connector.sink.parts import Parts as SinkParts
+from connector.sink.pipeline import Pipeline
+from connector.source.tasks import oci_sync
+from connector.wiring.parts import Parts
+from connector.wiring.source_half import build_format, sync_tasks, topic_of
+
+
+class SystemClock:
+    """The time as it is."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return monotonic()
+
+    def now(self) -> datetime:
+        """Now, in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+def sink_group(parts: Parts, flow: Flow) -> str:
+    """The consumer group of a flow's sink half: one a flow, so that flows do not wait for each other."""
+    return f"{parts.worker.group}-sink-{flow.name}"
+
+
+def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
+    """A member of the flow's group on its topics."""
+    worker = parts.worker
+    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
+             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
+    return GroupFeed(
+        parts.clients,
+        group=sink_group(parts, flow),
+        topics=sorted(formats_of(flow)),
+        instance_id=worker.group_instance_id,
+        properties={name: worker.kafka[name] for name in names if name in worker.kafka},
+    )
+
+
+def build_pipeline(parts: Parts, flow: Flow, feed: GroupFeed) -> Pipeline:
+    """The sink half of one flow. Raises ConfigError for a chain of tasks that is none."""
+    sink_parts = SinkParts(flow=flow.name, max_total_size=parts.worker.limits.max_total_size)
+    lines = build_lines(flow, sink_parts)
+    return Pipeline(flow.name, lines, feed, formats_of(flow), parts.status, SystemClock())
+
+
+def formats_of(flow: Flow) -> Mapping[str, Format]:
+    """What decodes the records of each topic of the flow."""
+    formats: dict[str, Format] = {}
+    for task in sync_tasks(flow):
+        assert isinstance(task.fields, oci_sync.Fields)
+        formats[topic_of(flow, task)] = build_format(task.fields.format)
+    return formats
+
+
+def without_misshapen(loaded: LoadedFlows) -> LoadedFlows:
+    """The flows whose sink half is a line of tasks that can work; the others join those that are refused."""
+    usable: list[Flow] = []
+    refused = list(loaded.refused)
+    for flow in loaded.flows:
+        try:
+            build_lines(flow, SinkParts(flow=flow.name))
+        except ConfigError as error:
+            refused.append((flow.path, error))
+        else:
+            usable.append(flow)
+    return LoadedFlows(tuple(usable), tuple(refused))
+
+
+def flows_with_sinks(flows: Sequence[Flow]) -> tuple[Flow, ...]:
+    """The flows that do more than feed their topic."""
+    return tuple(flow for flow in flows if flow.sink_tasks)

@@ -1,0 +1,209 @@
+"""The sink half against real servers: crashes, drift, a store that goes away, figures."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import nats as nats_client
+import pytest
+
+from tests.system.servers import Nats
+from tests.system.test_examples import RELEASES, Example, _flows, bucket, example
+
+__all__ = ["example"]
+pytestmark = pytest.mark.system
+
+# What comes from release 1 to 2: three flows changed, one new, one gone.
+_WRITES_OF_RELEASE_2 = 5
+
+
+def _pulled(it: Example, number: int) -> None:
+    """The release is in the topic, and the sink has not seen it."""
+    it.oras.push(it.reference, RELEASES[number])
+    it.run(*_connector("run", "--once", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)))
+
+
+def _connector(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "connector", *arguments]
+
+
+@contextmanager
+def _running(it: Example, env: Mapping[str, str] | None = None) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
+    log = it.folder / f"sink-{time.monotonic_ns()}.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.sink_runner", str(it.worker_file), str(it.flow_file)],
+            env={**os.environ, **it.environ, **(env or {})}, stdout=stream, stderr=stream,
+        )  # fmt: skip
+    try:
+        yield process, log
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+
+
+def _wait_for(log: Path, pattern: str, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not re.search(pattern, log.read_text()):
+        assert time.monotonic() < deadline, f"no {pattern!r} in\n{log.read_text()}"
+        time.sleep(0.02)
+
+
+async def _writes(nats: Nats, name: str) -> int:
+    """How many writes the bucket ever saw: the last revision of its stream."""
+    client = await nats_client.connect(nats.url)
+    try:
+        with contextlib.suppress(nats_client.js.errors.NotFoundError):
+            return int((await client.jetstream().stream_info(f"KV_{name}")).state.last_seq)
+        return 0
+    finally:
+        await client.close()
+
+
+def _values(held: Mapping[str, tuple[bytes, int]]) -> dict[str, bytes]:
+    return {key: value for key, (value, _) in held.items()}
+
+
+@pytest.mark.long
+async def test_killed_after_any_write_the_restart_converges_and_writes_nothing_twice(
+    example: Callable[..., Example], nats: Nats
+) -> None:
+    it = example("system_sync_flows.yaml")
+    _pulled(it, 1)
+
+    for kills in range(1, 21):  # each start makes one write more than the one before, and dies
+        with _running(it, {"OCI_SYNC_FAULT": "kill:write_applied"}) as (process, log):
+            assert process.wait(60) == -signal.SIGKILL, log.read_text()
+        assert await _writes(nats, it.bucket) == kills
+    it.sink()
+
+    assert _values(await bucket(nats, it.bucket)) == _flows(1)
+    assert await _writes(nats, it.bucket) == len(_flows(1))
+
+
+@pytest.mark.long
+async def test_killed_at_random_moments_the_restart_converges_and_writes_nothing_twice(
+    example: Callable[..., Example], nats: Nats
+) -> None:
+    it = example("system_sync_flows.yaml")
+    it.release(1)
+    before = await _writes(nats, it.bucket)
+    _pulled(it, 2)
+    chance = random.Random(5)
+
+    for _ in range(10):
+        with _running(it) as (process, _):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.3, 1.6))
+            process.kill()
+            process.wait(10)
+    it.sink()
+
+    assert _values(await bucket(nats, it.bucket)) == _flows(2)
+    assert await _writes(nats, it.bucket) == before + _WRITES_OF_RELEASE_2
+
+
+@pytest.mark.parametrize("point", ["snapshot_assembled", "snapshot_applied"])
+async def test_killed_around_an_apply_the_next_start_is_right(
+    example: Callable[..., Example], nats: Nats, point: str
+) -> None:
+    it = example("system_sync_flows.yaml")
+    _pulled(it, 1)
+    with _running(it, {"OCI_SYNC_FAULT": f"kill:{point}"}) as (process, log):
+        assert process.wait(60) == -signal.SIGKILL, log.read_text()
+
+    it.sink()
+
+    assert _values(await bucket(nats, it.bucket)) == _flows(1)
+    assert await _writes(nats, it.bucket) == len(_flows(1))
+
+
+async def test_what_somebody_changed_by_hand_comes_back_from_the_topic_alone(
+    example: Callable[..., Example], nats: Nats
+) -> None:
+    it = example("system_sync_flows.yaml")
+    text = it.flow_file.read_text()
+    it.flow_file.write_text(
+        text.replace('owns: ["flowgen.flows."]', 'owns: ["flowgen.flows."]\n        reconcile_interval: 1s')
+    )
+    it.release(1)
+    with _running(it) as (_, log):
+        _wait_for(log, "snapshot applied")
+        client = await nats_client.connect(nats.url)
+        store = await client.jetstream().key_value(it.bucket)
+        await store.put("others.key", b"not ours")
+        await store.put("flowgen.flows.orders.eu", b"by hand")
+        await store.delete("flowgen.flows.orders.us")
+        await store.put("flowgen.flows.intruder", b"by hand")
+        deadline = time.monotonic() + 20
+        while (held := _values(await bucket(nats, it.bucket))) != _flows(1) | {"others.key": b"not ours"}:
+            assert time.monotonic() < deadline, held.keys() ^ _flows(1).keys()
+        await client.close()
+
+        _wait_for(log, "repaired what was changed in the store")
+
+
+async def test_a_store_that_is_away_for_a_while_gets_the_newest_release_when_it_is_back(
+    example: Callable[..., Example], nats: Nats
+) -> None:
+    it = example("system_sync_flows.yaml")
+    it.release(1)
+    nats.stop()
+    _pulled(it, 2)
+    with _running(it) as (_, log):
+        _wait_for(log, "NATS runs there")
+        nats.start()
+        _wait_for(log, "snapshot applied", 60)
+
+    assert _values(await bucket(nats, it.bucket)) == _flows(2)
+
+
+async def test_an_empty_release_does_not_empty_the_store(example: Callable[..., Example], nats: Nats) -> None:
+    it = example("system_sync_flows.yaml")
+    it.release(1)
+    it.oras.push(it.reference, {"README.md": "no flow in here"})
+    it.run(*_connector("run", "--once", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)))
+
+    with pytest.raises(AssertionError, match="all 30 keys that the flow owns would go"):
+        it.sink()
+
+    assert _values(await bucket(nats, it.bucket)) == _flows(1)
+
+
+@pytest.mark.long
+async def test_a_thousand_files_are_in_the_store_seconds_after_the_push(
+    example: Callable[..., Example], nats: Nats, capsys: pytest.CaptureFixture[str]
+) -> None:
+    it = example("system_sync_flows.yaml")
+    files = {f"flows/f{number:04d}.yaml": f"flow: {{name: f{number:04d}}}\n" for number in range(1000)}
+    files |= {f"flows/large{number}.yaml": f"flow: {{name: large{number}}}\n#" + "x" * 100_000 for number in range(5)}
+    _pulled(it, 1)
+    with _running(it) as (_, log):
+        _wait_for(log, "snapshot applied")
+        with subprocess.Popen(
+            _connector("run", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)),
+            env={**os.environ, **it.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as source:  # fmt: skip
+            it.oras.push(it.reference, files)
+            began = time.monotonic()
+            _wait_for(log, r"(?s)snapshot applied.*puts=1005", 60)
+            took = time.monotonic() - began
+            source.terminate()
+            source.wait(30)
+
+    with capsys.disabled():
+        print(f"\n1,005 files: {took:.2f} s from the end of the push to the last KV write (beat 1 s)")
+    assert len(await bucket(nats, it.bucket)) == 1005
