@@ -108,7 +108,6 @@ class IntegrityError(OciSyncError):
     reasons: ClassVar[dict[str, bool]] = {
         "DigestMismatch": True,
         "SizeMismatch": True,
-        "SignatureMissing": False,
     }
 
 

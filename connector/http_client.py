@@ -291,7 +291,8 @@ _FOREIGN = (
 def _failure(error: Exception) -> HttpFailure:
     # aiohttp's errors come wrapped in httpx's, and then the cause is the one that knows.
     known: BaseException = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    text = " ".join(str(known).split()).replace(" ssl:default", "")[:300] or type(known).__name__
+    printable = "".join(character if character.isprintable() else " " for character in str(known)[:1000])
+    text = " ".join(printable.split()).replace(" ssl:default", "")[:300] or type(known).__name__
     inner = known.__cause__ if isinstance(known.__cause__, ssl.SSLError) else known
     if (
         isinstance(inner, ssl.SSLError | aiohttp.ClientSSLError)

@@ -162,6 +162,7 @@ async def test_a_caller_that_reads_slowly_is_not_blamed(transport: TransportName
     "head",
     [
         b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"\x1b[31mred \x07\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
@@ -176,8 +177,9 @@ async def test_what_does_not_speak_http_is_a_failure(client: HttpClient, head: b
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(HttpFailure):
+        with pytest.raises(HttpFailure) as caught:
             await get(client, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert str(caught.value).isprintable()
 
 
 # ---- TLS ---------------------------------------------------------------------------------------------------------

@@ -1,51 +1,34 @@
 """One pull's records and its source offset in one transaction, fenced by the membership of the moment.
 
 Rules. (1) A producer serves one transaction and is thrown away: no torn transaction without KIP-890, no expired id, no
-broken sequence after a refused record. (2) The transactional id is `<group>-<partition>`, so
-initialising a producer aborts at once what a crashed owner left open. (3) Sizes are checked before begin; any exception
-between begin and commit aborts. (4) A commit that is retriable is called again, never turned into an abort. Past the
-deadline its outcome is unknown: a new producer settles it, then the offset is read back and its bytes tell.
-(5) Nothing in here waits for a registry.
+broken sequence after a refused record. (2) The transactional id is `<group>-<partition>`, so initialising a producer
+aborts at once what a crashed owner left open. (3) Sizes are checked before begin. (4) A commit without an answer is
+settled: a new producer ends the old transaction, then the offset is read back and its bytes tell. (5) Nothing in here
+waits for a registry. What happens between begin and commit is in `attempt.py`.
 """
 
 import asyncio
 import logging
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from connector import faults
 from connector.errors import OutputError
+from connector.kafka.attempt import Attempt, OutcomeUnknown, Prover, close, initialise
 from connector.kafka.changelog import Changelog
-from connector.kafka.clients import Clients, kafka_error_of
-from connector.kafka.membership import Fence, not_owner
+from connector.kafka.clients import Clients
 from connector.kafka.record import Record, record_size_bytes
 
 _LOG = logging.getLogger(__name__)
 
-# What a fenced producer says when it is closed; we have told its error already.
-warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close")
-
 # The transaction holds a local burst only (100 MB took 0.4 s), so a minute is a hundred times what it needs.
 TRANSACTION_SECONDS = 60.0
-_INIT_SECONDS = 30.0
-_CLOSE_SECONDS = 5.0
+_GRACE_SECONDS = 5.0
 # Where the cluster hides a topic's settings: the broker's default for max.message.bytes.
 _ASSUMED_MESSAGE_BYTES = 1_048_588
-_POLL_EVERY = 256
-
-
-class Prover(Protocol):
-    """Who proves that this worker may write now: `Ownership`."""
-
-    def fence(self, positions: dict[int, int]) -> Fence:
-        """Raises OutputError NotOwner."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +52,7 @@ class Transactions:
         group: str,
         offsets_topic: str,
         partition: int,
+        timeout_seconds: float = TRANSACTION_SECONDS,
     ) -> None:
         self._clients = clients
         self._prover = prover
@@ -76,6 +60,7 @@ class Transactions:
         self._transactional_id = f"{group}-{partition}"
         self._offsets_topic = offsets_topic
         self._partition = partition
+        self._timeout_seconds = timeout_seconds
         self._lock = asyncio.Lock()
         self._ready: Producer | None = None
 
@@ -96,7 +81,7 @@ class Transactions:
         async with self._lock:
             if (producer := self._ready) is not None:
                 self._ready = None
-                await self._clients.call(_close, producer)
+                await self._clients.call(close, producer)
 
     async def commit(
         self, records: Iterable[Record], offset: Record, position: int, limits: Mapping[str, int | None]
@@ -107,7 +92,6 @@ class Transactions:
         NotOwner, Fenced, KafkaUnreachable, … with nothing visible to read_committed readers. When cancelled, a commit
         that is under way is waited for; what is not yet there is aborted.
         """
-        stop = threading.Event()
 
         def everything() -> Iterable[Record]:
             yield from records
@@ -119,21 +103,21 @@ class Transactions:
             producer = self._ready or await self._initialised(limits)
             self._ready = None
             doing = f"committing {count - 1} records of {offset.key.decode('utf-8', 'replace')}"
-            attempt = asyncio.ensure_future(
-                self._clients.call(self._transact, producer, everything(), {self._partition: position}, stop, doing)
-            )
+            positions = {self._partition: position}
+            attempt = Attempt(self._clients, producer, self._prover, positions, doing, self._timeout_seconds)
+            running = asyncio.ensure_future(self._clients.call(attempt.run, everything()))
             try:
-                await asyncio.shield(attempt)
+                await asyncio.shield(running)
             except asyncio.CancelledError:
-                stop.set()
-                await asyncio.wait([attempt], timeout=TRANSACTION_SECONDS + _CLOSE_SECONDS)
-                if attempt.done() and not attempt.cancelled():
-                    _LOG.info("%s before the partition was given up: %s", doing, attempt.exception() or "committed")
+                attempt.stop()
+                await asyncio.wait([running], timeout=self._timeout_seconds + _GRACE_SECONDS)
+                if running.done() and not running.cancelled():
+                    _LOG.info("%s before the partition was given up: %s", doing, running.exception() or "committed")
                 raise
-            except _OutcomeUnknown as unknown:
+            except OutcomeUnknown as unknown:
                 await self._settle(unknown.error, offset, limits)
             finally:
-                await asyncio.shield(self._clients.call(_close, producer))
+                await asyncio.shield(self._clients.call(close, producer))
             return Committed(count, size, monotonic() - started)
 
     async def _initialised(self, limits: Mapping[str, int | None]) -> Producer:
@@ -142,138 +126,15 @@ class Transactions:
             self._clients.producer,
             self._transactional_id,
             max(client_limit, 1_000),
-            {"transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000)},
+            {"transaction.timeout.ms": int(self._timeout_seconds * 1000)},
         )
         try:
-            await self._clients.call(self._init, producer)
+            await self._clients.call(initialise, self._clients, producer, self._transactional_id)
         except BaseException:
-            await asyncio.shield(self._clients.call(_close, producer))
+            await asyncio.shield(self._clients.call(close, producer))
             raise
         faults.passing("producer_initialised")
         return producer
-
-    def _init(self, producer: Producer) -> None:
-        deadline = monotonic() + _INIT_SECONDS
-        self._until(
-            deadline,
-            f"initialising transactional producer {self._transactional_id}",
-            lambda: producer.init_transactions(max(0.1, deadline - monotonic())),
-        )
-        self._clients.heard_from_broker()
-
-    def _transact(
-        self,
-        producer: Producer,
-        records: Iterable[Record],
-        positions: dict[int, int],
-        stop: threading.Event,
-        doing: str,
-    ) -> None:
-        deadline = monotonic() + TRANSACTION_SECONDS
-        self._until(deadline, doing, producer.begin_transaction)
-        faults.passing("transaction_begun")
-        try:
-            self._produce(producer, records, stop, deadline, doing)
-            faults.passing("records_sent")
-            proof = self._prover.fence(positions)
-            offsets = [TopicPartition(*offset) for offset in proof.offsets]
-            self._until(
-                deadline,
-                doing,
-                lambda: producer.send_offsets_to_transaction(offsets, proof.metadata, max(0.1, deadline - monotonic())),
-            )
-            faults.passing("offsets_sent")
-            if stop.is_set():
-                raise not_owner("the partition was revoked before the commit")
-        except (KafkaException, SystemError) as raised:  # of poll and flush, when the producer was fenced meanwhile
-            _abort(producer)
-            behind = _behind(raised)
-            if behind is None:
-                raise
-            raise self._clients.error(doing, behind) from raised
-        except BaseException:
-            _abort(producer)
-            raise
-        self._commit(producer, deadline, doing)
-        faults.passing("committed")
-
-    def _produce(
-        self, producer: Producer, records: Iterable[Record], stop: threading.Event, deadline: float, doing: str
-    ) -> None:
-        failed: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            if error is not None and not failed:
-                failed.append(error)
-
-        for number, record in enumerate(records):
-            if stop.is_set():
-                raise not_owner("the partition was revoked while its records were being sent")
-            self._send(producer, record, delivered, deadline, doing)
-            if number % _POLL_EVERY == 0:
-                producer.poll(0)
-            if failed:
-                raise self._clients.error(doing, failed[0])
-        # The commit would flush too; flushing here tells a refused record from a refused offset.
-        producer.flush(max(0.1, deadline - monotonic()))
-        if failed:
-            raise self._clients.error(doing, failed[0])
-
-    def _send(
-        self,
-        producer: Producer,
-        record: Record,
-        delivered: Callable[[KafkaError | None, Message], None],
-        deadline: float,
-        doing: str,
-    ) -> None:
-        while True:
-            try:
-                producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=record.partition,
-                    headers=list(record.headers),
-                    on_delivery=delivered,
-                )
-            except BufferError:
-                # The local queue is full: let it drain. Its size bounds the memory of a large pull.
-                if monotonic() > deadline:
-                    raise self._clients.error(doing, KafkaError(KafkaError._TIMED_OUT, "queue full")) from None
-                producer.poll(0.05)
-            except KafkaException as error:
-                raise self._clients.error(doing, kafka_error_of(error)) from error
-            else:
-                return
-
-    def _commit(self, producer: Producer, deadline: float, doing: str) -> None:
-        while True:
-            try:
-                producer.commit_transaction(max(0.1, deadline - monotonic()))
-            except KafkaException as raised:
-                error = kafka_error_of(raised)
-                if error.txn_requires_abort():
-                    _abort(producer)
-                    raise self._clients.error(doing, error) from raised
-                if error.retriable() and monotonic() < deadline:
-                    continue
-                raise _OutcomeUnknown(self._clients.error(doing, error)) from raised
-            else:
-                return
-
-    def _until(self, deadline: float, doing: str, function: Callable[[], object]) -> None:
-        """Call again while librdkafka says that the same call may be repeated, until the deadline."""
-        while True:
-            try:
-                function()
-            except KafkaException as raised:
-                error = kafka_error_of(raised)
-                if error.retriable() and monotonic() < deadline:
-                    continue
-                raise self._clients.error(doing, error) from raised
-            else:
-                return
 
     async def _settle(self, error: OutputError, offset: Record, limits: Mapping[str, int | None]) -> None:
         """Find out whether a commit without an answer took place; returns if it did, raises if it did not.
@@ -295,12 +156,6 @@ class Transactions:
             remedy=error.remedy,
             transient=True,
         ) from error
-
-
-class _OutcomeUnknown(Exception):
-    def __init__(self, error: OutputError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None]) -> tuple[int, int]:
@@ -329,35 +184,3 @@ def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None]) -> 
 def _round_up(size_bytes: int) -> int:
     mebibyte = 1024 * 1024
     return (size_bytes // mebibyte + 1) * mebibyte
-
-
-def _behind(raised: BaseException) -> KafkaError | None:
-    """The KafkaError of an exception, or of the one it hides.
-
-    A fatal error and a delivery report in one poll make the client call our callback with its exception already set;
-    Python then reports a SystemError, with the KafkaException as its cause.
-    """
-    error: BaseException | None = raised
-    while error is not None:
-        if isinstance(error, KafkaException):
-            return kafka_error_of(error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _abort(producer: Producer) -> None:
-    """Abort what can be aborted. What cannot is aborted by the next producer with this id, or by the time-out."""
-    try:
-        producer.abort_transaction(_CLOSE_SECONDS)
-    except KafkaException as error:
-        _LOG.info("abort: %s", kafka_error_of(error).str())
-
-
-def _close(producer: Producer) -> None:
-    """End the producer; what it still holds belongs to no committed transaction."""
-    try:
-        producer.purge()
-        producer.close()
-    except KafkaException as error:
-        # A fenced producer cannot end its transaction; whoever fenced it has.
-        _LOG.debug("close: %s", kafka_error_of(error).str())

@@ -118,7 +118,9 @@ class Exchange:
         response = await self._follow(reference, ask, grant)
         if not (response.status == 401 or (grant is not None and response.status in _STALE)):
             return response
-        challenges = parse_challenges(response.header_values("www-authenticate")) or (grant.challenges if grant else ())
+        challenges = grant.challenges if grant else ()
+        if origin_of(response.url) == self.hosts.origin(reference.api_host):  # storage has no say in this
+            challenges = parse_challenges(response.header_values("www-authenticate")) or challenges
         if not challenges:
             return response
         await _drain(response, ask)

@@ -230,7 +230,8 @@ class Hosts:
         """HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as most programs take them; never for loopback."""
         if not self._environment_proxies or is_loopback(origin.host) or proxy_bypass(origin.host):
             return None
-        return getproxies_environment().get(origin.scheme)
+        proxy = getproxies_environment().get(origin.scheme)
+        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 _DEFAULT_SETTINGS = HostSettings()

@@ -229,8 +229,8 @@ def _text(holder: dict[str, Any], name: str) -> str:
     value = holder.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > 4096:
-        raise ValueError(f"{name} is not a text of at most 4,096 characters")
+    if not isinstance(value, str) or len(value) > 4096 or not value.isprintable():
+        raise ValueError(f"{name} is not a printable text of at most 4,096 characters")
     return value
 
 

@@ -94,7 +94,7 @@ class Registry:
             if depth > _MAX_DEPTH:
                 raise _too_deep(reference, digest)
             child = choose(document, platform, f"choosing an image of {reference}")
-            document = await self._document(reference, child.digest)
+            document = await self._document(reference, child.digest, parent=document.digest)
         if len(document.layers) > self._max_layers:
             raise _too_many_layers(reference, len(document.layers), self._max_layers)
         return Pulled(digest, document, document is not top, top.media_type)
@@ -135,16 +135,20 @@ class Registry:
         self._remember(reference, digest, body, content_type)
         return Descriptor(essence(content_type), digest, len(body))
 
-    async def _document(self, reference: Reference, digest: Digest) -> Manifest | Index:
+    async def _document(self, reference: Reference, digest: Digest, parent: Digest | None = None) -> Manifest | Index:
         doing = f"reading the manifest {digest} of {reference}"
-        body, content_type = await self.exchange.attempts(lambda: self._verified(reference, digest, doing))
+        body, content_type = await self.exchange.attempts(lambda: self._verified(reference, digest, doing, parent))
         return parse_manifest(body, digest, content_type, doing)
 
-    async def _verified(self, reference: Reference, digest: Digest, doing: str) -> tuple[bytes, str]:
+    async def _verified(
+        self, reference: Reference, digest: Digest, doing: str, parent: Digest | None
+    ) -> tuple[bytes, str]:
         known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
         try:
             body, content_type = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
         except RegistryError as error:
+            if error.reason == "NotFound" and parent is not None:
+                raise _incomplete(reference, digest, parent, error) from error
             if error.reason == "NotFound" and reference.digest is None:
                 raise _tag_moved(reference, digest, error) from error
             raise
@@ -204,6 +208,15 @@ def _off_site(response: Response, reference: Reference) -> str:
     """GHCR is known to redirect a manifest to its web site; then say so."""
     host = origin_of(response.url).authority
     return "" if host == reference.api_host else f", for {reference.api_host} had sent us off-site"
+
+
+def _incomplete(reference: Reference, digest: Digest, parent: Digest, error: OciSyncError) -> RegistryError:
+    return RegistryError(
+        reason="NotFound",
+        doing=error.doing,
+        cause=f"the index {parent} lists {digest}, which {reference.registry} does not have ({error.cause})",
+        remedy="push the artifact again, with all its images (publisher)",
+    )
 
 
 def _tag_moved(reference: Reference, digest: Digest, error: OciSyncError) -> RegistryError:

@@ -1,9 +1,10 @@
 """One file of one snapshot as a Kafka record, and back. Pure.
 
-Rules (contract 1 of the design). (1) The key is `<artifact as configured>#<path>`, UTF-8; its bytes never change
-between formats. (2) A tombstone means: this path is not in the newest snapshot. (3) Files come first, tombstones
-after; `oci.position` counts through both. (4) A snapshot is complete for a reader of state when it has seen
-`oci.files` distinct positions below `oci.files` of one `oci.pull_id`.
+Rules (contract 1 of the design). (1) The key is `<artifact as configured>#<path>`, UTF-8, unless the task has another
+`key_format` (file_key.py); its bytes never change between formats. (2) A tombstone means: this path is not in the newest
+snapshot. (3) Files come first, tombstones after, then commit records, where the task has them; `oci.position` counts
+through all. (4) A snapshot is complete for a reader of state when it has seen `oci.files` distinct positions below
+`oci.files` of one `oci.pull_id`.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from enum import StrEnum
 
 from connector.errors import OutputError
 from connector.kafka.record import Headers, Record
+from connector.records.file_key import decode_file_key, encode_file_key
 
 PULL_ID = "oci.pull_id"
 POSITION = "oci.position"
@@ -26,6 +28,8 @@ MEDIA_TYPE = "oci.media_type"
 SIZE = "oci.size"
 CONTENT_ENCODING = "oci.content_encoding"
 CONTENT_TYPE = "content-type"
+KIND = "oci.kind"
+OVERSIZE = "oci.oversize"
 
 
 class Change(StrEnum):
@@ -58,7 +62,8 @@ class PullFacts:
 class FileRecord:
     """One file of one pull, or one removed path (`content` None, `change` REMOVED, no digest).
 
-    `digest` is the layer blob's; `size_bytes` counts the file itself, before any encoding.
+    `digest` is the layer blob's. `reference_bytes` is the size of a file that was too large for Kafka (`oversize:
+    reference`): its `content` is empty then, and stands in the layer only. A commit record has an empty `path`.
     """
 
     pull: PullFacts
@@ -68,11 +73,17 @@ class FileRecord:
     digest: str
     media_type: str
     change: Change
+    reference_bytes: int | None = None
 
     @property
     def is_tombstone(self) -> bool:
         """Whether this stands for a removed path."""
         return self.content is None
+
+    @property
+    def is_end_mark(self) -> bool:
+        """Whether this is no file but the commit record of its pull."""
+        return not self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +101,20 @@ class Snapshot:
 
 def file_key(artifact: str, path: str) -> bytes:
     """The record key of one path: `<artifact>#<path>`; the first `#` splits it again."""
-    return f"{artifact}#{path}".encode()
+    return encode_file_key("string", artifact, path)
 
 
 def split_file_key(key: bytes) -> tuple[str, str]:
-    """Artifact and path of a record key. Raises OutputError RecordInvalid where it holds no `#` or is not UTF-8."""
+    """Artifact and path of a record key in any key format. Raises OutputError RecordInvalid."""
     try:
-        artifact, separator, path = key.decode("utf-8").partition("#")
-    except UnicodeDecodeError:
-        separator = ""
-        artifact = path = ""
-    if not separator:
+        return decode_file_key(key)
+    except ValueError as error:
         raise OutputError(
             reason="RecordInvalid",
             doing="reading a record's key",
-            cause=f"{key[:80]!r} is not '<artifact>#<path>' in UTF-8",
+            cause=f"{key[:80]!r} is not '<artifact>#<path>' in UTF-8, nor another key format",
             remedy="another producer writes to this topic; give the flow a topic of its own (operator)",
-        )
-    return artifact, path
+        ) from error
 
 
 def pull_headers(pull: PullFacts) -> Headers:
@@ -126,11 +133,19 @@ def pull_headers(pull: PullFacts) -> Headers:
 
 def file_headers(file: FileRecord, shared: Headers) -> Headers:
     """All `oci.*` headers of one record; `shared` is what `pull_headers` made once for the pull."""
-    own: list[tuple[str, bytes]] = [(POSITION, b"%d" % file.position), (CHANGE, file.change.value.encode())]
+    own: list[tuple[str, bytes]] = [(POSITION, b"%d" % file.position)]
+    if file.is_end_mark:
+        own.append((KIND, b"commit"))
+        own.append((SIZE, b"%d" % len(file.content or b"")))
+        return shared + tuple(own)
+    own.append((CHANGE, file.change.value.encode()))
     if file.content is not None:
+        size = len(file.content) if file.reference_bytes is None else file.reference_bytes
         own.append((LAYER_DIGEST, file.digest.encode()))
         own.append((MEDIA_TYPE, file.media_type.encode()))
-        own.append((SIZE, b"%d" % len(file.content)))
+        own.append((SIZE, b"%d" % size))
+    if file.reference_bytes is not None:
+        own.append((OVERSIZE, b"reference"))
     return shared + tuple(own)
 
 
@@ -164,6 +179,24 @@ def read_change(record: Record) -> Change:
         return Change(_text(record, CHANGE))
     except ValueError as error:
         raise _invalid(record, str(error)) from error
+
+
+def read_reference_bytes(record: Record) -> int | None:
+    """The size of a file whose content stayed in its layer; None for every other record.
+
+    Raises OutputError RecordInvalid.
+    """
+    if record.header(OVERSIZE) != "reference":
+        return None
+    try:
+        return _count(record, SIZE)
+    except ValueError as error:
+        raise _invalid(record, str(error)) from error
+
+
+def is_end_mark(record: Record) -> bool:
+    """Whether a consumed record is the commit record of its pull, and no file."""
+    return record.header(KIND) == "commit"
 
 
 def _text(record: Record, name: str) -> str:

@@ -324,6 +324,21 @@ async def test_a_blob_redirect_to_another_origin_carries_nothing_of_ours(
         assert other.secrets_seen == set()
 
 
+async def test_a_challenge_of_the_storage_is_not_answered(
+    hosts: Hosts, login: Path, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    fake.redirect(f"{other.url}/storage/{{digest}}", on="/blobs/")
+    for challenge in ("Basic realm=x", f'Bearer realm="{other.url}/token"'):
+        other.fail_next(401, {"WWW-Authenticate": challenge})
+
+        with pytest.raises(RegistryError):
+            await blob(hosts, fake, published, login)
+
+    assert other.secrets_seen == fake.secrets_seen == set()
+    assert other.count("/token") == 0
+
+
 async def test_authorization_returns_with_the_registrys_own_origin(hosts: Hosts, login: Path) -> None:
     with FakeRegistry(auth="bearer") as fake:
         published = fake.publish("org/app", "prod", FILES)

@@ -99,6 +99,7 @@ def test_an_empty_list_of_layers_is_a_manifest_without_layers() -> None:
         (manifest(layers=[layer(digest="sha256:../../x")]), "64"),
         (manifest(layers=[layer(digest="blake3:" + "a" * 64)]), "blake3"),
         (manifest(layers=[layer(digest=None)]), "digest"),
+        (manifest(layers=[layer(mediaType="text/\x1b[31mred")]), "printable"),
         (manifest(layers=[layer(annotations={"k": 1})]), "annotations"),
         (manifest(layers=[layer(annotations=[])]), "annotations"),
         (manifest(annotations="x"), "annotations"),

@@ -237,6 +237,19 @@ async def test_an_index_of_several_without_a_platform_says_what_there_is(hosts: 
     assert caught.value.reason == "PlatformMissing"
 
 
+async def test_an_image_that_its_index_lists_and_the_registry_lacks_is_the_publishers_matter(
+    hosts: Hosts, fake: FakeRegistry
+) -> None:
+    image = fake.publish("org/app", None, FILES)
+    index = fake.publish_index("org/app", "prod", [(image, LINUX)])
+    fake.repositories["org/app"].remove(image.digest)
+
+    with pytest.raises(RegistryError, match=r"which .* does not have") as caught:
+        await pull(hosts, fake, index)
+
+    assert (caught.value.reason, caught.value.transient) == ("NotFound", False)
+
+
 async def test_indexes_may_be_nested_three_deep_and_no_deeper(hosts: Hosts, fake: FakeRegistry) -> None:
     image = fake.publish("org/app", None, FILES)
     nested = image

@@ -33,6 +33,7 @@ JSON = st.recursive(
         (b'{"a": "\xff"}', "not UTF-8"),
         (b'{"a": "\\ud800"}', "surrogate"),
         (b'{"\\udfff": 1}', "surrogate"),
+        (b"[" + b"{}," * 200_000 + b"{}]", "more than 200000"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000, "nested"),
         (b"", "not JSON"),

@@ -159,11 +159,8 @@ async def test_the_owner_commits_and_a_record_that_fails_midway_takes_all_with_i
         assert await visible(topics, clients, f"l-{unique}") == {b"two"}
 
 
-async def test_a_commit_whose_answer_is_lost_is_settled_by_reading_the_offset_back(
-    kafka: Broker, unique: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_commit_whose_answer_is_lost_is_settled_by_reading_the_offset_back(kafka: Broker, unique: str) -> None:
     """The broker is frozen while the commit is under way, past the deadline of the transaction."""
-    monkeypatch.setattr("connector.kafka.transaction.TRANSACTION_SECONDS", 4.0)
     async with Clients({"bootstrap.servers": kafka.bootstrap}) as clients:
         topics = Topics(clients)
         limits = await make_topics(topics, unique)
@@ -172,7 +169,7 @@ async def test_a_commit_whose_answer_is_lost_is_settled_by_reading_the_offset_ba
             await asyncio.wait_for(owner.joined.wait(), 20)
             transactions = Transactions(
                 clients, ownership, Changelog(clients, topics),
-                group=f"g-{unique}", offsets_topic=f"o-{unique}", partition=0,
+                group=f"g-{unique}", offsets_topic=f"o-{unique}", partition=0, timeout_seconds=4.0,
             )  # fmt: skip
             await transactions.initialise(limits)
             loop = asyncio.get_running_loop()

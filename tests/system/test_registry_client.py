@@ -4,16 +4,21 @@ The comparison of times needs a quiet machine and is marked `long`; what it meas
 """
 
 import asyncio
+import base64
 import json
 import random
 import statistics
 import subprocess
 import sys
 import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from connector.errors import RegistryError
 from connector.oci.blob import Blobs, BlobStore
@@ -22,7 +27,14 @@ from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry as Client
 from connector.oci.retry import RetryPolicy
+from tests.fakes.clock import FakeClock
+from tests.fakes.registry import PASSWORD, FakeRegistry
 from tests.system.servers import HTPASSWD_PASSWORD, HTPASSWD_USER, Oras, Registry, Tool
+from tools.stack.cache import go_tool
+from tools.stack.ports import free_ports
+from tools.stack.probes import http_answers
+from tools.stack.registry import registry as registry_launch
+from tools.stack.server import Launch, Port, Server
 
 pytestmark = pytest.mark.system
 
@@ -135,6 +147,109 @@ async def test_a_registry_that_dies_amid_a_blob_and_comes_back_is_gone_on_with(
 
     assert blobs[pulled.manifest.layers[0].digest].read() == content
     assert sum(progress) == len(content)
+
+
+class TokenServer:
+    """Signs tokens as a registry's authorization service does (distribution's token specification, RS256, x5c)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificate = folder / "cert.pem"
+        self._openssl(
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=token.test",
+            "-keyout", str(folder / "key.pem"), "-out", str(self.certificate),
+        )  # fmt: skip
+        self._chain = "".join(self.certificate.read_text().splitlines()[1:-1])
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Authorization") != "Basic " + base64.b64encode(f"ci:{PASSWORD}".encode()).decode():
+            return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
+        access = []
+        for scope in " ".join(request.query.getall("scope", [])).split():
+            kind, name, actions = scope.split(":")
+            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+        now = int(time.time())
+        claims = {"iss": "us", "sub": "ci", "aud": "them", "jti": uuid.uuid4().hex, "access": access}
+        token = self._signed(claims | {"iat": now, "nbf": now - 5, "exp": now + 300})
+        return web.json_response({"token": token, "expires_in": 300})
+
+    def _signed(self, claims: dict[str, object]) -> str:
+        head = {"typ": "JWT", "alg": "RS256", "x5c": [self._chain]}
+        text = ".".join(_base64(json.dumps(part).encode()) for part in (head, claims))
+        return f"{text}.{_base64(self._openssl('dgst', '-sha256', '-sign', str(self.folder / 'key.pem'), stdin=text))}"
+
+    def _openssl(self, *arguments: str, stdin: str = "") -> bytes:
+        return subprocess.run(
+            ["openssl", *arguments], input=stdin.encode(), capture_output=True, timeout=20, check=True
+        ).stdout  # fmt: skip
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+async def test_a_registry_with_a_token_server_lets_us_in_and_a_quiet_tick_is_one_head(
+    oras: Oras, unique: str, tmp_path: Path
+) -> None:
+    tokens = TokenServer(tmp_path)
+    (port,) = free_ports(1)
+    with FakeRegistry() as realm, ExitStack() as ends:
+        realm.answer(tokens.answer, on="/token", times=1000)
+        launch = registry_launch(go_tool("registry"), tmp_path / "registry", Port(port))
+        settings = {
+            "REALM": f"{realm.url}/token",
+            "SERVICE": "them",
+            "ISSUER": "us",
+            "ROOTCERTBUNDLE": tokens.certificate,
+        }
+        environment = {f"REGISTRY_AUTH_TOKEN_{name}": str(value) for name, value in settings.items()}
+        server = Server(replace(launch, environment={**launch.environment, **environment}), dies_with_us=True)
+        ends.callback(server.kill)
+        server.start()
+        text = f"{launch.address}/{unique}:prod"
+        login = ("-u", "ci", "-p", PASSWORD)
+        oras.push(text, some_files(7), *login)
+        (tmp_path / "c.json").write_text(json.dumps({"username": "ci", "password": PASSWORD}))
+        expected = pulled_by_oras(oras, tmp_path / "oras", text, *login)
+
+        assert await fetched(text, tmp_path / "c.json") == expected
+        with pytest.raises(RegistryError) as caught:
+            await fetched(text)
+        assert caught.value.reason == "Unauthorized"
+
+        clock = FakeClock()
+        async with Hosts(clock=clock) as hosts:
+            client = Client(hosts, tmp_path / "c.json", RETRY)
+            await client.head(parse_reference(text))
+            asked = len(realm.requests)
+            for _ in range(3):
+                clock.advance(1)  # beyond the moment in which a HEAD is shared
+                await client.head(parse_reference(text))
+            assert len(realm.requests) == asked
+        lines = [
+            line
+            for line in launch.log.read_text().splitlines()
+            if "HEAD" in line and "oci-sync" in line and '" 200 ' in line
+        ]
+        assert len(lines) >= 4
+
+
+async def test_cranes_own_registry_serves_us_what_skopeo_copied_there(
+    registry: Registry, oras: Oras, crane: Tool, skopeo: Tool, unique: str, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    oras.push(f"{registry.host}/{unique}:prod", some_files(8))
+    serve = [str(crane.binary), "registry", "serve", "--address", f"127.0.0.1:{port}"]
+    launch = Launch("crane", tmp_path / "crane", serve, (Port(port),), lambda: http_answers(port, "/v2/"))
+    with ExitStack() as ends:
+        server = Server(launch, dies_with_us=True)
+        ends.callback(server.kill)
+        server.start()
+        plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        copy = f"{launch.address}/{unique}:prod"
+        skopeo("--insecure-policy", "copy", *plain, f"docker://{registry.host}/{unique}:prod", f"docker://{copy}")
+
+        assert await fetched(copy) == await fetched(f"{registry.host}/{unique}:prod")
 
 
 _PULL = """

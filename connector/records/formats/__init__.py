@@ -1,6 +1,6 @@
 """Value formats: how a file becomes a record's value. One file a format; its name is the word in the flow file.
 
-Each module has `encode(file: FileRecord, headers: Headers) -> Record-less pair` as given by the Format protocol.
+Each module has a `build() -> Format`. Formats hold no state: the id that a schema registry gave is handed in.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ class Encoded:
 class Format(Protocol):
     """What a format module offers: an object made by its `build`."""
 
-    def encode(self, file: FileRecord) -> Encoded:
+    schema: str | None
+    """The Avro schema (a name of `records/schemas.py`) whose id `encode` wants; None where it wants none."""
+
+    def encode(self, file: FileRecord, schema_id: int = 0) -> Encoded:
         """The value (None for a tombstone) and the format's own headers. Pure."""
         ...
 
     def decode(self, record: Record) -> FileRecord:
-        """The inverse of encode. Raises OutputError RecordInvalid."""
+        """The inverse of encode; a commit record is a file without path. Raises OutputError RecordInvalid."""
         ...

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from connector import faults
 from connector.config.task import Duration, LocalPath, RetryFields, TaskFields, checked_by
+from connector.config.variables import has_variable
 from connector.errors import LayerError, TickTimeout
 from connector.kafka.record import Record
 from connector.kafka.transaction import Committed
@@ -41,10 +42,16 @@ from connector.telemetry import Phase
 _LOG = logging.getLogger("connector.source.oci_sync")
 
 
+def _reference_or_variable(text: str) -> None:
+    """A reference; or one whose variable is not set, which `--only sink` may have."""
+    if not has_variable(text):
+        parse_reference(text)
+
+
 class Fields(TaskFields):
     """Follows one reference of a registry; each new digest becomes one transaction on Kafka."""
 
-    artifact: Annotated[str, checked_by(parse_reference)] = Field(
+    artifact: Annotated[str, checked_by(_reference_or_variable)] = Field(
         description="Full OCI reference: `registry.example.com/org/flows:prod` or `…@sha256:…`. Part of every key.",
     )
     credentials_path: LocalPath | None = Field(

@@ -1,0 +1,219 @@
+"""One transaction on one initialised producer, from begin to commit or abort; blocking, for a thread of its own.
+
+Rules. (1) Any exception between begin and commit aborts. (2) What librdkafka calls retriable is the same call again,
+until the deadline; a commit that was begun is never turned into an abort. (3) A commit whose outcome nobody knows ends
+in OutcomeUnknown: who owns the partition settles it (`transaction.py`).
+"""
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from connector import faults
+from connector.errors import OutputError
+from connector.kafka.clients import Clients, kafka_error_of
+from connector.kafka.membership import Fence, not_owner
+from connector.kafka.record import Record
+
+_LOG = logging.getLogger(__name__)
+
+# What a fenced producer says when it is closed; we have told its error already.
+warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close")
+
+_INIT_SECONDS = 30.0
+_ABORT_SECONDS = 5.0
+_POLL_EVERY = 256
+
+
+class Prover(Protocol):
+    """Who proves that this worker may write now: `Ownership`."""
+
+    def fence(self, positions: dict[int, int]) -> Fence:
+        """Raises OutputError NotOwner."""
+        ...
+
+
+class OutcomeUnknown(Exception):
+    """The commit was sent, and no answer says whether it took place."""
+
+    def __init__(self, error: OutputError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Attempt:
+    """What one transaction is made of; `run` once. `positions` are the restored positions the fence is bound to."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        producer: Producer,
+        prover: Prover,
+        positions: dict[int, int],
+        doing: str,
+        timeout_seconds: float,
+    ) -> None:
+        self._clients = clients
+        self._producer = producer
+        self._prover = prover
+        self._positions = positions
+        self._doing = doing
+        self._deadline = monotonic() + timeout_seconds
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Abort unless the commit has been begun; from any thread."""
+        self._stop.set()
+
+    def run(self, records: Iterable[Record]) -> None:
+        """Produce, bind to the membership of this moment, commit. Raises OutputError, OutcomeUnknown."""
+        self._until(self._producer.begin_transaction)
+        faults.passing("transaction_begun")
+        try:
+            self._produce(records)
+            faults.passing("records_sent")
+            self._bind()
+            faults.passing("offsets_sent")
+            if self._stop.is_set():
+                raise not_owner("the partition was revoked before the commit")
+        except (KafkaException, SystemError) as raised:  # of poll and flush, when the producer was fenced meanwhile
+            abort(self._producer)
+            behind = _behind(raised)
+            if behind is None:
+                raise
+            raise self._clients.error(self._doing, behind) from raised
+        except BaseException:
+            abort(self._producer)
+            raise
+        self._commit()
+        faults.passing("committed")
+
+    def _produce(self, records: Iterable[Record]) -> None:
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None and not failed:
+                failed.append(error)
+
+        for number, record in enumerate(records):
+            if self._stop.is_set():
+                raise not_owner("the partition was revoked while its records were being sent")
+            self._send(record, delivered)
+            if number % _POLL_EVERY == 0:
+                self._producer.poll(0)
+            if failed:
+                raise self._clients.error(self._doing, failed[0])
+        # The commit would flush too; flushing here tells a refused record from a refused offset.
+        self._producer.flush(self._left())
+        if failed:
+            raise self._clients.error(self._doing, failed[0])
+
+    def _send(self, record: Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                    on_delivery=delivered,
+                )
+            except BufferError:
+                # The local queue is full: let it drain. Its size bounds the memory of a large pull.
+                if monotonic() > self._deadline:
+                    full = KafkaError(KafkaError._TIMED_OUT, "the producer's queue stays full")
+                    raise self._clients.error(self._doing, full) from None
+                self._producer.poll(0.05)
+            else:
+                return
+
+    def _bind(self) -> None:
+        # Read now and not before: a membership that was current at the download may be an old generation's.
+        proof = self._prover.fence(self._positions)
+        offsets = [TopicPartition(*offset) for offset in proof.offsets]
+        self._until(lambda: self._producer.send_offsets_to_transaction(offsets, proof.metadata, self._left()))
+
+    def _commit(self) -> None:
+        while True:
+            try:
+                self._producer.commit_transaction(self._left())
+            except KafkaException as raised:
+                error = kafka_error_of(raised)
+                if error.txn_requires_abort():
+                    abort(self._producer)
+                    raise self._clients.error(self._doing, error) from raised
+                if error.retriable() and monotonic() < self._deadline:
+                    continue
+                raise OutcomeUnknown(self._clients.error(self._doing, error)) from raised
+            else:
+                return
+
+    def _left(self) -> float:
+        return max(0.1, self._deadline - monotonic())
+
+    def _until(self, function: Callable[[], object]) -> None:
+        repeat(self._clients, self._doing, self._deadline, function)
+
+
+def initialise(clients: Clients, producer: Producer, transactional_id: str) -> None:
+    """Initialise a producer, which aborts what another one with this id left open. Raises OutputError."""
+    deadline = monotonic() + _INIT_SECONDS
+    repeat(
+        clients,
+        f"initialising transactional producer {transactional_id}",
+        deadline,
+        lambda: producer.init_transactions(max(0.1, deadline - monotonic())),
+    )
+    clients.heard_from_broker()
+
+
+def repeat(clients: Clients, doing: str, deadline: float, function: Callable[[], object]) -> None:
+    """Call again while librdkafka says that the same call may be repeated, until the deadline. Raises OutputError."""
+    while True:
+        try:
+            function()
+        except KafkaException as raised:
+            error = kafka_error_of(raised)
+            if error.retriable() and monotonic() < deadline:
+                continue
+            raise clients.error(doing, error) from raised
+        else:
+            return
+
+
+def _behind(raised: BaseException) -> KafkaError | None:
+    """The KafkaError of an exception, or of the one it hides.
+
+    A fatal error and a delivery report in one poll make the client call our callback with its exception already set;
+    Python then reports a SystemError, with the KafkaException as its cause.
+    """
+    error: BaseException | None = raised
+    while error is not None:
+        if isinstance(error, KafkaException):
+            return kafka_error_of(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def abort(producer: Producer) -> None:
+    """Abort what can be aborted. What cannot is aborted by the next producer with this id, or by the time-out."""
+    try:
+        producer.abort_transaction(_ABORT_SECONDS)
+    except KafkaException as error:
+        _LOG.info("abort: %s", kafka_error_of(error).str())
+
+
+def close(producer: Producer) -> None:
+    """End the producer; what it still holds belongs to no committed transaction."""
+    try:
+        producer.purge()
+        producer.close()
+    except KafkaException as error:
+        # A fenced producer cannot end its transaction; whoever fenced it has.
+        _LOG.debug("close: %s", kafka_error_of(error).str())

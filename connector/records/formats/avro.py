@@ -1,0 +1,41 @@
+"""`format: avro`: the record `OciFile` in the Confluent wire format, its schema in a schema registry. Pure.
+
+The schema is `schemas/oci-file-value.avsc`; what must not be UTF-8 stands as base64, as in `json`. This version writes
+and reads that one schema, so reading asks no registry.
+"""
+
+from connector.kafka.record import Record
+from connector.records.avro import from_wire, to_wire
+from connector.records.document import document_of, file_of, removed_file, undecodable
+from connector.records.file_record import CONTENT_TYPE, FileRecord
+from connector.records.formats import Encoded
+from connector.records.schemas import FILE_VALUE
+
+_HEADERS = ((CONTENT_TYPE, b"application/avro"),)
+
+
+class AvroFormat:
+    """Avro with the id that the registry gave. Stateless."""
+
+    schema: str | None = FILE_VALUE
+
+    def encode(self, file: FileRecord, schema_id: int = 0) -> Encoded:
+        """Prefix and body; a tombstone has no value and no format headers."""
+        if file.content is None:
+            return Encoded(None, ())
+        document, headers = document_of(file, file.content)
+        return Encoded(to_wire(FILE_VALUE, schema_id, document), _HEADERS + headers)
+
+    def decode(self, record: Record) -> FileRecord:
+        """The file a consumed record holds. Raises OutputError RecordInvalid."""
+        if record.value is None:
+            return removed_file(record)
+        try:
+            return file_of(record, from_wire(FILE_VALUE, record.value))
+        except ValueError as error:
+            raise undecodable(record, "avro", error) from error
+
+
+def build() -> AvroFormat:
+    """The format object a source or sink uses."""
+    return AvroFormat()

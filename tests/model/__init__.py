@@ -1,0 +1,1 @@
+"""The protocol of ownership and commit as a model, and its exhaustive check."""

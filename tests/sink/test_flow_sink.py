@@ -1,0 +1,81 @@
+"""From the tasks of a flow to chains, and what is no chain."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.config.flow_file import load_flow
+from connector.errors import ConfigError
+from connector.sink.chain import DiffChain, EventChain
+from connector.sink.flow_sink import build_lines
+from connector.sink.line import Line
+from connector.sink.parts import Parts
+
+BUFFER = {"buffer": {"name": "b"}}
+DIFF = {"diff": {"name": "d", "owns": ["k."], "routes": [{"match": ".", "key": "k.{{ path }}"}]}}
+SCRIPT = {"script": {"name": "s", "code": "def main(event):\n    return None\n"}}
+
+
+def _store(name: str = "kv", **fields: object) -> dict[str, Any]:
+    return {"nats_kv_store": {"name": name, "bucket": "b", **fields}}
+
+
+def _lines(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1") -> list[Line]:
+    path = tmp_path / "flow.yaml"
+    source = [{"generate": {"name": "tick"}}, {"oci_sync": {"name": "pull", "artifact": artifact}}]
+    path.write_text(json.dumps({"flow": {"name": "f", "tasks": [*source, *tasks]}}))
+    return build_lines(load_flow(path, "sink", {}), Parts("f"))
+
+
+def test_a_diff_and_a_store_are_a_chain(tmp_path: Path) -> None:
+    (line,) = _lines(tmp_path, BUFFER, DIFF, _store())
+
+    assert isinstance(line.chain, DiffChain)
+    assert (line.chain.name, line.artifacts) == ("kv", {"example.com/a:1"})
+
+
+def test_a_script_and_two_stores_in_a_row_are_two_chains(tmp_path: Path) -> None:
+    lines = _lines(tmp_path, BUFFER, SCRIPT, _store("put", operation="put"), _store("delete", operation="delete"))
+
+    assert [line.chain.name for line in lines] == ["put", "delete"]
+    assert all(isinstance(line.chain, EventChain) for line in lines)
+
+
+def test_two_branches_below_one_buffer_are_two_chains(tmp_path: Path) -> None:
+    second = {"script": {**SCRIPT["script"], "name": "s2", "depends_on": ["b"]}}
+
+    lines = _lines(tmp_path, BUFFER, DIFF, _store("one"), second, _store("two", operation="put"))
+
+    assert [(line.chain.name, type(line.chain)) for line in lines] == [("one", DiffChain), ("two", EventChain)]
+
+
+def test_a_flow_that_only_feeds_the_topic_has_none(tmp_path: Path) -> None:
+    assert _lines(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([DIFF, _store()], "has no buffer above it"),
+        ([BUFFER, DIFF], "leads to no store"),
+        ([BUFFER, DIFF, _store(operation="put")], "has operation 'put' after a diff"),
+        ([BUFFER, SCRIPT, DIFF, _store()], "cannot stand in one chain with the diff"),
+        ([BUFFER, {"buffer": {"name": "b2"}}, DIFF, _store()], "cannot stand in one chain with the diff"),
+        ([BUFFER, {"buffer": {"name": "b2"}}, SCRIPT, _store(operation="put")], "follows another buffer"),
+        ([BUFFER, _store(operation="list")], "leads to no store"),
+    ],
+)
+def test_what_is_no_chain_is_an_error_that_names_the_task(
+    tmp_path: Path, tasks: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        _lines(tmp_path, *tasks)
+
+    assert caught.value.reason == "BadValue"
+
+
+def test_an_artifact_that_is_not_known_by_name_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a variable that is not set"):
+        _lines(tmp_path, BUFFER, DIFF, _store(), artifact="{{env.NOT_SET}}/a:1")
