@@ -1,4 +1,4 @@
-"""`oci-sync offsets list|get`: where each source stands, read from Kafka alone."""
+"""`oci-sync offsets list|get|reset|set`: where each source stands, read from Kafka alone, and changed by its owner."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -9,9 +9,10 @@ import typer
 
 from connector.cli.output import OutputFormat, show
 from connector.config.worker_file import load_worker
-from connector.errors import OutputError
-from connector.kafka.record import Record
-from connector.records.source_offset import SourceOffset, read_offset, split_offset_key
+from connector.oci.digest import parse_digest
+from connector.records.request import RequestKind
+from connector.records.source_offset import SourceOffset
+from connector.wiring.asking import KnownSource, ask, find, known
 from connector.wiring.parts import open_parts
 
 app = typer.Typer(no_args_is_help=True, help="Where each source stands.")
@@ -19,62 +20,78 @@ app = typer.Typer(no_args_is_help=True, help="Where each source stands.")
 WorkerOption = Annotated[
     Path | None, typer.Option("-c", "--worker", help="worker.yaml; without it Kafka is at localhost:9092.")
 ]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="<flow>/<task>, a flow, or an artifact as configured.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+TimeoutOption = Annotated[float, typer.Option(help="Seconds to wait until the owner did it.")]
 FormatOption = Annotated[OutputFormat, typer.Option("-o", "--output", help="How to print it.")]
 
 
 @app.command("list")
 def list_offsets(worker_file: WorkerOption = None, output: FormatOption = OutputFormat.TABLE) -> None:
     """Every source offset in the offsets topic."""
-    offsets = asyncio.run(_read(worker_file))
-    rows = [_summary(flow, offset) for (flow, _), offset in sorted(offsets.items())]
+    rows = [_summary(one.flow, one.offset) for one in asyncio.run(_known(worker_file)) if one.offset is not None]
     show(rows, output, empty="no source has committed a pull yet")
 
 
 @app.command("get")
-def get_offset(
-    name: Annotated[str, typer.Argument(metavar="FLOW|ARTIFACT", help="A flow's name or an artifact as configured.")],
-    worker_file: WorkerOption = None,
-    output: FormatOption = OutputFormat.YAML,
-) -> None:
+def get_offset(name: NameArgument, worker_file: WorkerOption = None, output: FormatOption = OutputFormat.YAML) -> None:
     """One source offset whole, with its paths."""
-    offsets = asyncio.run(_read(worker_file))
-    found = [(flow, offset) for (flow, artifact), offset in sorted(offsets.items()) if name in (flow, artifact)]
-    if not found:
-        known = ", ".join(sorted({flow for flow, _ in offsets})) or "none"
-        raise OutputError(
-            reason="OffsetLost",
-            doing=f"looking for the source offset of {name}",
-            cause=f"there is none; flows with offsets: {known}",
-            remedy="check the name; a source has no offset before its first commit",
-        )
-    show([_summary(flow, offset) | {"paths": dict(offset.paths)} for flow, offset in found], output)
+    found = [one for one in find(asyncio.run(_known(worker_file)), name) if one.offset is not None]
+    rows = [_summary(one.flow, one.offset) | {"paths": dict(one.offset.paths)} for one in found if one.offset]
+    show(rows, output, empty="this source has committed no pull yet")
 
 
-async def _read(worker_file: Path | None) -> dict[tuple[str, str], SourceOffset]:
+@app.command("reset")
+def reset_offset(
+    name: NameArgument, worker_file: WorkerOption = None, yes: YesOption = False, timeout: TimeoutOption = 30.0
+) -> None:
+    """Forget: the next tick pulls again and sends every file. By the owner, or as a member where no worker lives."""
+    asyncio.run(_change(RequestKind.RESET, name, worker_file, None, yes=yes, timeout=timeout))
+
+
+@app.command("set")
+def set_offset(
+    name: NameArgument,
+    digest: Annotated[str, typer.Option(help="The digest to take for delivered, sha256:…")],
+    worker_file: WorkerOption = None,
+    yes: YesOption = False,
+    timeout: TimeoutOption = 30.0,
+) -> None:
+    """Take a digest for delivered, so that it is not pulled: for those who know that readers have it."""
+    try:
+        parse_digest(digest)
+    except ValueError as error:
+        raise typer.BadParameter(f"{digest!r} is no digest: {error}") from error
+    asyncio.run(_change(RequestKind.SET, name, worker_file, digest, yes=yes, timeout=timeout))
+
+
+async def _known(worker_file: Path | None) -> tuple[KnownSource, ...]:
     async with open_parts(load_worker(worker_file)) as parts:
-        topic = parts.worker.offsets.topic
-        found = (await parts.topics.describe([topic])).get(topic)
-        if found is None:
-            raise OutputError(
-                reason="TopicMissing",
-                doing=f"reading the offsets topic {topic}",
-                cause=f"the cluster at {parts.worker.bootstrap} has no such topic",
-                remedy="check offsets.topic and kafka in worker.yaml; a worker creates it at its first start",
-            )
-        restored = await parts.changelog.read(topic, list(range(found.partitions)), _offset)
-    entries: dict[tuple[str, str], SourceOffset] = {}
-    for partition in restored.values():
-        for key, offset in partition.entries.items():
-            name = split_offset_key(key)
-            if name is not None and offset is not None:
-                entries[name] = offset
-    return entries
+        return (await known(parts)).sources
 
 
-def _offset(record: Record) -> SourceOffset | None:
-    if split_offset_key(record.key) is None or record.value is None:
-        return None
-    return read_offset(record.key, record.value)
+async def _change(
+    kind: RequestKind, name: str, worker_file: Path | None, digest: str | None, *, yes: bool, timeout: float
+) -> None:
+    late = False
+    async with open_parts(load_worker(worker_file)) as parts:
+        now = await known(parts)
+        meant = find(now.sources, name)
+        for one in meant:
+            files = "" if one.offset is None else f" ({one.offset.files} files at {one.offset.digest})"
+            what = "the next tick pulls again and sends every file" if digest is None else f"{digest} counts as sent"
+            typer.echo(f"{one.name}{files}: {what}", err=True)
+        who = "asks the worker that owns it" if now.members else "no worker lives: this process joins the group for it"
+        if not yes and not typer.confirm(f"{who}; go on?", err=True):
+            raise typer.Exit(1)
+        for one in meant:
+            done = await ask(parts, kind, one, digest=digest, wait_seconds=timeout)
+            late |= not done
+            typer.echo(f"{one.name}: {'done' if done else 'waits: no live worker carries it'}")
+    if late:
+        raise typer.Exit(4)
 
 
 def _summary(flow: str, offset: SourceOffset) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,17 +19,15 @@ from connector.kafka.record import Record
 from connector.records.file_record import (
     ARTIFACT_DIGEST,
     CHANGE,
-    CONTENT_TYPE,
     DELETES,
     FILES,
     POSITION,
     PULL_ID,
     FileRecord,
+    is_end_mark,
     split_file_key,
 )
-from connector.records.formats import Format
-from connector.records.formats import json as json_format
-from connector.records.formats import raw as raw_format
+from connector.records.reading import format_of, read_file
 from connector.wiring.parts import open_parts
 
 _MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
@@ -56,28 +55,41 @@ async def _peek(
     printer = _Printer(output, content=content)
     async with open_parts(load_worker(worker_file)) as parts, TopicReader(parts.clients, parts.topics, topic) as reader:
         if snapshot:
-            newest: dict[str, list[Record]] = {}
+            newest: dict[str, _Newest] = {}
             async for batch in reader.batches():
                 for record in batch:
                     _collect(newest, record)
-            for records in newest.values():
-                printer.print(records)
+            for pull in newest.values():
+                printer.print(pull.records)
             return
         async for batch in reader.batches(follow=follow):
             printer.print(batch)
 
 
-def _collect(newest: dict[str, list[Record]], record: Record) -> None:
-    """Keep, for each artifact, the newest set of records that belong to one pull."""
+@dataclass(slots=True)
+class _Newest:
+    """The newest pull of an artifact so far, and the files of it."""
+
+    pull_id: str
+    partition: int
+    records: list[Record]
+
+
+def _collect(newest: dict[str, _Newest], record: Record) -> None:
+    """Keep, for each artifact, the newest set of records that belong to one pull.
+
+    Within a partition the log says which pull is newer; between two (`partitioner: key`) the id, which is a time.
+    """
     try:
         artifact, _ = split_file_key(record.key)
     except OutputError:
         return
-    held = newest.setdefault(artifact, [])
-    if held and held[-1].header(PULL_ID) != record.header(PULL_ID):
-        held.clear()
-    if record.value is not None:
-        held.append(record)
+    pull_id = record.header(PULL_ID) or ""
+    held = newest.get(artifact)
+    if held is None or (held.pull_id != pull_id and (record.partition == held.partition or pull_id > held.pull_id)):
+        held = newest[artifact] = _Newest(pull_id, record.partition, [])
+    if held.pull_id == pull_id and record.value is not None and not is_end_mark(record):
+        held.records.append(record)
 
 
 class _Printer:
@@ -107,20 +119,25 @@ class _Printer:
                 yield ""
             self._pull = pull
             when = datetime.fromtimestamp(max(record.timestamp_ms, 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            artifact = _printable(record.key.decode("utf-8", "replace").partition("#")[0])
+            artifact = _printable(_key(record)[0])
             yield (
                 f"{when}  pull {pull}  {record.header(FILES)} files, {record.header(DELETES)} deletes\n"
                 f"  {artifact}  {record.header(ARTIFACT_DIGEST)}"
             )
         change = record.header(CHANGE) or "?"
-        path = _printable(record.key.decode("utf-8", "replace").partition("#")[2])
+        path = _printable(_key(record)[1])
         place = f"[{record.partition}] {record.offset:>6}"
         if record.value is None:
             yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  (tombstone)"
             return
         file = _decoded(record)
-        size = "?" if file is None or file.content is None else str(len(file.content))
-        yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  {size} bytes"
+        if is_end_mark(record):
+            yield f"  {place}  . commit    (commit record)"
+        elif file is not None and file.reference_bytes is not None:
+            yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  {file.reference_bytes} bytes, by reference"
+        else:
+            size = "?" if file is None or file.content is None else str(len(file.content))
+            yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  {size} bytes"
         if self._content and file is not None and file.content is not None:
             for line in file.content.decode("utf-8", "replace").splitlines():
                 yield f"        | {_printable(line)}"
@@ -132,10 +149,13 @@ class _Printer:
             "offset": record.offset,
             "timestamp_ms": record.timestamp_ms,
             "key": record.key.decode("utf-8", "replace"),
+            "artifact": _key(record)[0],
+            "path": _key(record)[1],
             "tombstone": record.value is None,
             "headers": {name: value.decode("utf-8", "replace") for name, value in record.headers},
         }
         if file is not None and file.content is not None:
+            document["format"] = format_of(record)
             document["size_bytes"] = len(file.content)
             if self._content:
                 document["content"] = file.content.decode("utf-8", "replace")
@@ -144,14 +164,20 @@ class _Printer:
 
 def _decoded(record: Record) -> FileRecord | None:
     """The file of a record; None where another producer wrote it."""
-    is_json = record.header(CONTENT_TYPE) == "application/json"
-    form: Format = json_format.build() if is_json else raw_format.build()
     if record.header(POSITION) is None:
         return None
     try:
-        return form.decode(record)
+        return read_file(record)
     except OutputError:
         return None
+
+
+def _key(record: Record) -> tuple[str, str]:
+    """Artifact and path; the whole key as the path where another producer wrote it."""
+    try:
+        return split_file_key(record.key)
+    except OutputError:
+        return "", record.key.decode("utf-8", "replace")
 
 
 def _printable(text: str) -> str:

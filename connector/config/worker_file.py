@@ -73,6 +73,12 @@ def _address(text: str) -> str:
     return text
 
 
+def _without_user(url: str) -> str:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("should hold no user and password; put them into a file and name it in credentials_path")
+    return url
+
+
 class TopicsFields(Strict):
     """Topics of records and source offsets."""
 
@@ -120,7 +126,35 @@ class SpoolFields(Strict):
 class SchemaRegistryFields(Strict):
     """The schema registry, for formats that need one."""
 
-    url: str = Field(pattern=r"^https?://", max_length=2000, description="Its address.", repr=False)
+    url: Annotated[str, AfterValidator(_without_user)] = Field(
+        pattern=r"^https?://[^\s?#]+$",
+        max_length=2000,
+        description="Its address, such as `http://registry:8081`; Apicurio's ends in `/apis/ccompat/v7`.",
+        repr=False,
+    )
+    credentials_path: LocalPath | None = Field(
+        None,
+        description="JSON file with `username` and `password`, or with `token` (bearer). Read for each request.",
+    )
+    auto_register: bool = Field(
+        True, description="Register our schemas. `false`: only look them up, after `oci-sync schemas register`."
+    )
+    subject_name: Literal["topic", "record"] = Field(
+        "topic",
+        description="Subjects: `topic` for `<topic>-key` and `<topic>-value`, `record` for the record's full name.",
+    )
+    ca_file: LocalPath | None = Field(None, description="PEM bundle to trust instead of the system's.")
+    client_cert: LocalPath | None = Field(None, description="PEM certificate for mutual TLS.")
+    client_key: LocalPath | None = Field(None, description="PEM key of `client_cert`, if it is not in the same file.")
+    proxy: str | None = Field(
+        None, pattern=r"^https?://", description="Proxy URL for the schema registry; default: none.", repr=False
+    )
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("has client_key without client_cert")
+        return self
 
 
 class RegistryFields(Strict):

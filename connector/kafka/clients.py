@@ -83,8 +83,9 @@ class Clients:
     `bootstrap` is for messages.
     """
 
-    def __init__(self, properties: Mapping[str, Property]) -> None:
+    def __init__(self, properties: Mapping[str, Property], client_id: str = "oci-sync") -> None:
         check_properties(properties)
+        self.client_id = str(properties.get("client.id", client_id))
         self._properties = dict(properties)
         self.bootstrap = str(properties.get("bootstrap.servers", ""))
         self.last_error: KafkaError | None = None
@@ -119,6 +120,10 @@ class Clients:
             },
         )
 
+    def plain_producer(self) -> Producer:
+        """An idempotent producer outside of any transaction."""
+        return self._make(Producer, {**self._for_kind(_CONSUMER_ONLY), "enable.idempotence": True})
+
     def consumer(self, group: str, ours: Mapping[str, Property]) -> Consumer:
         """A consumer that commits nothing by itself and reads committed records only, unless `ours` says otherwise."""
         return self._make(
@@ -146,7 +151,7 @@ class Clients:
         self.last_error = None
 
     def _make(self, kind: Callable[..., T], properties: dict[str, Property]) -> T:
-        merged = {"client.id": "oci-sync", **properties, "error_cb": self._heard}
+        merged = {"client.id": self.client_id, **properties, "error_cb": self._heard}
         try:
             return kind(merged, logger=_LIBRDKAFKA_LOG)
         except (KafkaException, TypeError, ValueError) as error:

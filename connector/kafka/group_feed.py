@@ -2,13 +2,14 @@
 
 Rules. (1) `read_committed`, and nothing is committed unless asked. (2) A partition is read from its beginning whatever
 the group committed, for the topic is the state (see `sink/pipeline.py`). (3) Positions are what was delivered, or the
-offset of an end-of-partition event: behind the last record may lie control records that never are. (4) One call at a
-time; between two polls less than max.poll.interval.ms may pass.
+offset of an end-of-partition event: behind the last record may lie control records that never are. (4) Calls wait
+for one another; between two polls less than max.poll.interval.ms may pass.
 """
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -16,6 +17,8 @@ from connector.kafka.assignment import Assigned, Place, Polled, Revoked
 from connector.kafka.changelog import record_of
 from connector.kafka.clients import Clients, Property, kafka_error_of
 from connector.kafka.record import Record
+
+T = TypeVar("T")
 
 _ASK_SECONDS = 10.0
 # Errors that pass by themselves, or that the next poll says again if they do not.
@@ -56,6 +59,8 @@ class GroupFeed:
             self._properties.get("group.protocol") == "consumer"
             or self._properties.get("partition.assignment.strategy") == "cooperative-sticky"
         )
+        # A cancelled poll goes on in its thread until its time-out; a commit or the close must not run beside it.
+        self._turn = threading.Lock()
         self._consumer: Consumer | None = None
         self._changes: list[Assigned | Revoked] = []
         self._positions: dict[Place, int] = {}
@@ -66,20 +71,28 @@ class GroupFeed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await self._clients.call(consumer.close)
+        await self._clients.call(self._close)
 
     def __repr__(self) -> str:
         return f"<GroupFeed group={self._group} topics={self._topics} positions={self._positions}>"
 
     async def poll(self, limit: int, timeout_seconds: float) -> Polled:
         """At most `limit` records, as soon as there are any. Raises OutputError."""
-        return await self._clients.call(self._poll, limit, timeout_seconds)
+        return await self._clients.call(self._in_turn, self._poll, limit, timeout_seconds)
 
     async def commit(self, topic: str, partition: int, next_offset: int) -> None:
         """Commit the group's offset. Raises OutputError, NotOwner where the partition is not ours any more."""
-        await self._clients.call(self._commit, TopicPartition(topic, partition, next_offset))
+        await self._clients.call(self._in_turn, self._commit, TopicPartition(topic, partition, next_offset))
+
+    def _in_turn(self, function: Callable[..., T], *arguments: Any) -> T:
+        with self._turn:
+            return function(*arguments)
+
+    def _close(self) -> None:
+        with self._turn:
+            consumer, self._consumer = self._consumer, None
+            if consumer is not None:
+                consumer.close()
 
     def _poll(self, limit: int, timeout_seconds: float) -> Polled:
         consumer = self._subscribed()

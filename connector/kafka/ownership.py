@@ -1,10 +1,11 @@
 """Who owns which partition of the offsets topic: the membership of this worker, polled and published.
 
 Workers form a consumer group on the offsets topic; whoever is assigned a partition restores it and runs its sources.
-Rules. (1) One thread polls and does nothing else, so a long pull never costs the membership; the partitions are paused,
-for their records are read by `changelog`. (2) After each poll the thread publishes generation, member and assignment;
-`Ownership.fence` proves a transaction by them, of the very moment. (3) A revocation returns only after the partition's
-pulls have ended: the broker does check the member, but not which partition that member owns.
+Rules. (1) One thread polls and does nothing else, so a long pull never costs the membership. It reads each partition
+from its end on, for requests to the owner; what stood there before is `changelog`'s to restore. (2) After each poll the
+thread publishes generation, member and assignment; `Ownership.fence` proves a transaction by them, of the very moment.
+(3) A revocation returns only after the partition's pulls have ended: the broker does check the member, but not which
+partition that member owns.
 """
 
 import asyncio
@@ -14,11 +15,13 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.errors import OutputError
+from connector.kafka.changelog import record_of
 from connector.kafka.clients import Clients, Property, kafka_error_of
 from connector.kafka.membership import Fence, Membership, fence, not_owner, read_membership
+from connector.kafka.record import Record
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ class Owner(Protocol):
         """The polling thread turned once more. Called from that thread."""
         ...
 
+    def noticed(self, record: Record) -> None:
+        """A record whose key begins with the control prefix came into a partition of ours."""
+        ...
+
 
 class Ownership:
     """The membership of one worker in its group; `async with` joins and leaves."""
@@ -57,6 +64,7 @@ class Ownership:
         topic: str,
         group: str,
         owner: Owner,
+        control_prefix: bytes,
         instance_id: str | None = None,
         properties: dict[str, Property] | None = None,
     ) -> None:
@@ -64,10 +72,14 @@ class Ownership:
         self._topic = topic
         self._group = group
         self._owner = owner
+        self._control_prefix = control_prefix
         self._properties: dict[str, Property] = {
             "session.timeout.ms": 15_000,
             "heartbeat.interval.ms": 3_000,
             "partition.assignment.strategy": "range",
+            # What is read here are requests of a hundred bytes; the offsets beside them are passed over.
+            "queued.max.messages.kbytes": 4_096,
+            "fetch.message.max.bytes": 262_144,
         }
         self._properties.update(properties or {})
         if self._properties.get("group.protocol") == "consumer":
@@ -133,8 +145,8 @@ class Ownership:
                 message = consumer.poll(_POLL_SECONDS)
                 self._publish(consumer)
                 self._owner.polled()
-                if message is not None and (error := message.error()) is not None:
-                    self._note(error)
+                if message is not None:
+                    self._take(message)
         except KafkaException as error:
             self._note(kafka_error_of(error))
         finally:
@@ -150,6 +162,15 @@ class Ownership:
             if metadata is not None and (self._published is None or self._published.metadata != metadata):
                 self._published = read_membership(metadata, self._assignment)
 
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            self._note(error)
+            return
+        record = record_of(message)
+        if record.key.startswith(self._control_prefix) and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._owner.noticed, record)
+
     def _note(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED):
             return
@@ -164,8 +185,6 @@ class Ownership:
             consumer.incremental_assign(at_end)
         else:
             consumer.assign(at_end)
-        if at_end:
-            consumer.pause(at_end)
         new = frozenset(part.partition for part in partitions)
         self._failure = None
         self._clients.heard_from_broker()

@@ -145,7 +145,11 @@ class SchemaRegistry:
         self, method: str, path: str, doing: str, body: Mapping[str, str] | None = None, *, missing: bool = False
     ) -> Any:
         """The JSON of the answer; None for a 404 where `missing` says that there may be nothing."""
-        headers = {"Accept": f"{_MEDIA_TYPE}, application/json", **self._authorization()}
+        path_of_credentials = self._settings.credentials_path
+        authorization = "" if path_of_credentials is None else read_authorization(path_of_credentials)
+        headers = {"Accept": f"{_MEDIA_TYPE}, application/json"}
+        if authorization:
+            headers["Authorization"] = authorization
         content = None
         if body is not None:
             headers["Content-Type"] = _MEDIA_TYPE
@@ -162,7 +166,7 @@ class SchemaRegistry:
         if status == _UNKNOWN and missing:
             return None
         if status != 200:
-            raise self._refused(doing, status, _message(text), wait)
+            raise self._refused(doing, status, _message(text, authorization), wait)
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -177,10 +181,6 @@ class SchemaRegistry:
             proxy=its.proxy,
             head_seconds=30.0,
         )
-
-    def _authorization(self) -> dict[str, str]:
-        path = self._settings.credentials_path
-        return {} if path is None else {"Authorization": read_authorization(path)}
 
     def _id(self, answer: object, doing: str) -> int:
         found = answer.get("id") if isinstance(answer, dict) else None
@@ -248,15 +248,23 @@ def _quoted(subject: str) -> str:
     return quote(subject, safe="")
 
 
-def _message(text: bytes) -> str:
-    """What the registry says, on one line; empty where that is no message of its API."""
+def _message(text: bytes, authorization: str) -> str:
+    """What the registry says, on one line; empty where that is no message of its API, or where it echoes a secret."""
     try:
         document = json.loads(text)
         said = document.get("message")
     except (ValueError, RecursionError, AttributeError):
         return ""
+    if any(secret in str(said) for secret in _secrets(authorization)):
+        return ""
     printable = "".join(character if character.isprintable() else " " for character in str(said or ""))
     return " ".join(printable.split())[:300]
+
+
+def _secrets(authorization: str) -> list[str]:
+    scheme, _, sent = authorization.partition(" ")
+    password = base64.b64decode(sent).decode().partition(":")[2] if scheme == "Basic" else ""
+    return [secret for secret in (sent, password) if secret]
 
 
 def _seconds(text: str) -> float | None:

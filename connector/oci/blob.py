@@ -22,6 +22,7 @@ from connector.oci.manifest import Descriptor
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
 from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, SpoolDirectory, spool_failed
+from connector.oci.trust import origin_of
 
 Progress = Callable[[int], None]
 
@@ -167,6 +168,7 @@ class _Transfer:
         self._spool = spool
         self._progress = progress
         self._decode = False
+        self._host = reference.api_host  # who sends the bytes: after a redirect, the storage
         self._path: Path | None = None
         self._hasher = Hasher(algorithm_of(layer.digest))
 
@@ -186,6 +188,7 @@ class _Transfer:
     async def _small(self) -> Blob:
         layer = self._layer
         async with self._registry.blob(self._reference, layer, self.doing) as response:
+            self._host = origin_of(response.url).authority
             self._check_length(response, layer.size_bytes)
             encoded = _is_encoded(response)
             try:
@@ -193,7 +196,7 @@ class _Transfer:
             except HttpFailure as failure:
                 if failure.kind == "too_large":
                     raise self._wrong_size(str(failure)) from failure
-                raise failure_of(failure, self.doing, self._reference.api_host) from failure
+                raise failure_of(failure, self.doing, self._host) from failure
         if encoded and digest_of(data, algorithm_of(layer.digest)) != layer.digest:
             data = _inflate(data, layer.size_bytes)
         self._check_end(len(data), digest_of(data, algorithm_of(layer.digest)))
@@ -204,6 +207,7 @@ class _Transfer:
         layer = self._layer
         start = 0 if self._decode else self._hasher.size_bytes
         async with self._registry.blob(self._reference, layer, self.doing, start) as response:
+            self._host = origin_of(response.url).authority
             if start and not _continues(response, start, layer.size_bytes):
                 self._restart()
                 if response.status != 200:
@@ -242,7 +246,7 @@ class _Transfer:
                     full, buffer = buffer, bytearray()
                     await asyncio.to_thread(self._write, self._path, full)
         except HttpFailure as failure:
-            raise failure_of(failure, self.doing, self._reference.api_host) from failure
+            raise failure_of(failure, self.doing, self._host) from failure
         finally:
             # What was hashed must be on disk, for the next attempt goes on behind it.
             self._write(self._path, buffer)
@@ -279,14 +283,14 @@ class _Transfer:
             raise RegistryError(
                 reason="Unreachable",
                 doing=self.doing,
-                cause=f"{self._reference.api_host} broke off after {size} bytes",
+                cause=f"{self._host} broke off after {size} bytes",
                 remedy="it is tried again; if it stays, look for a proxy that cuts, or push again (publisher)",
             )
         if digest != self._layer.digest:
             raise IntegrityError(
                 reason="DigestMismatch",
                 doing=self.doing,
-                cause=f"{self._reference.api_host} sent {size} bytes that hash to {digest}",
+                cause=f"{self._host} sent {size} bytes that hash to {digest}",
                 remedy="if it stays: push the artifact again (publisher), or look for a proxy that rewrites bodies",
             )
 
@@ -294,7 +298,7 @@ class _Transfer:
         return IntegrityError(
             reason="SizeMismatch",
             doing=self.doing,
-            cause=f"{self._reference.api_host} sends another size: {cause}",
+            cause=f"{self._host} sends another size: {cause}",
             remedy="if it stays: push the artifact again (publisher), or look for a proxy that rewrites bodies",
         )
 
@@ -302,7 +306,7 @@ class _Transfer:
         return RegistryError(
             reason="ServerFailure",
             doing=self.doing,
-            cause=f"asked to go on where it broke off, {self._reference.api_host} answered {response.status} with "
+            cause=f"asked to go on where it broke off, {self._host} answered {response.status} with "
             f"Content-Range {response.header('content-range')[:80]!r}",
             remedy="it is begun anew",
         )

@@ -68,6 +68,10 @@ class Exchange:
                 if not is_worth_another(error, attempt, self._retry):
                     raise
                 wait = backoff_seconds(self._retry, attempt, random(), error.retry_after)  # noqa: S311 - spreads load
+                _LOG.info(
+                    "%s: %s; attempt %d of %d in %.1f s", error.doing, error.cause, attempt + 1,
+                    self._retry.max_attempts, wait, extra={"reason": error.reason},
+                )  # fmt: skip
             await self.hosts.clock.sleep(wait)
             attempt += 1
 
@@ -75,8 +79,6 @@ class Exchange:
         """An open response with an accepted status. Raises RegistryError, CredentialsError; does not try again."""
         try:
             response = await self._authorized(reference, ask)
-        except HttpFailure as failure:
-            raise failure_of(failure, ask.doing, reference.api_host) from failure
         except HostHeld as held:
             raise self._held(ask, reference.api_host, held) from held
         self._say_warnings(reference, response)
@@ -102,8 +104,6 @@ class Exchange:
         """The response to the bare request, whatever its status; redirects are followed. Raises RegistryError."""
         try:
             return await self._follow(reference, ask, None)
-        except HttpFailure as failure:
-            raise failure_of(failure, ask.doing, reference.api_host) from failure
         except HostHeld as held:
             raise self._held(ask, reference.api_host, held) from held
 
@@ -221,7 +221,10 @@ class Exchange:
             headers = {"User-Agent": self.hosts.user_agent, "Accept-Encoding": "identity", **ask.headers}
             if grant is not None and current == registry:
                 headers["Authorization"] = grant.authorization.reveal()
-            response = await self.hosts.host(current).send(ask.method, url, headers, None, addresses)
+            try:
+                response = await self.hosts.host(current).send(ask.method, url, headers, None, addresses)
+            except HttpFailure as failure:
+                raise failure_of(failure, ask.doing, current.authority) from failure
             if response.status not in _REDIRECTS:
                 return response
             location = response.header("location")

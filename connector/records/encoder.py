@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, Protocol
 
+from connector.errors import OutputError
 from connector.kafka.record import Headers, Record
 from connector.records.cloud_events import cloud_event_headers
 from connector.records.file_key import KeyFormat, encode_file_key
@@ -70,7 +71,10 @@ class Encoding:
         Raises OutputError SchemaRegistryUnreachable, SchemaRejected, NotAuthorized.
         """
         ids = {}
-        if self._schema_ids is not None:
+        if self._schema_ids is None:
+            if self._form.schema is not None or self._key_format == "avro":
+                raise self._no_registry()
+        else:
             for subject, schema in subjects(
                 self._topic, self._form.schema, self._key_format, self._schema_ids.subject_name
             ):
@@ -81,6 +85,14 @@ class Encoding:
             self._headers,
             value_schema_id=ids.get(self._form.schema or "", 0),
             key_schema_id=ids.get(FILE_KEY, 0),
+        )
+
+    def _no_registry(self) -> OutputError:
+        return OutputError(
+            reason="SchemaRejected",
+            doing=f"looking for the schema ids of topic {self._topic}",
+            cause="Avro needs a schema registry, and worker.yaml names none",
+            remedy="set schema_registry.url in worker.yaml, or take another format (operator)",
         )
 
 

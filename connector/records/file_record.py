@@ -1,10 +1,10 @@
 """One file of one snapshot as a Kafka record, and back. Pure.
 
 Rules (contract 1 of the design). (1) The key is `<artifact as configured>#<path>`, UTF-8, unless the task has another
-`key_format` (file_key.py); its bytes never change between formats. (2) A tombstone means: this path is not in the newest
-snapshot. (3) Files come first, tombstones after, then commit records, where the task has them; `oci.position` counts
-through all. (4) A snapshot is complete for a reader of state when it has seen `oci.files` distinct positions below
-`oci.files` of one `oci.pull_id`.
+`key_format` (file_key.py); its bytes never change between formats. (2) A tombstone means: this path is not in the
+newest snapshot. (3) Files come first, tombstones after, then commit records, where the task has them; `oci.position`
+counts through all. (4) A snapshot is complete for a reader of state when it has seen `oci.files` distinct positions
+below `oci.files` of one `oci.pull_id`.
 """
 
 from dataclasses import dataclass

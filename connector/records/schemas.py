@@ -44,3 +44,8 @@ def record_name(name: str) -> str:
     """The full name of the record that a schema describes, such as `io.ocisync.v1.OciFile`."""
     document = json.loads(schema_text(name))
     return f"{document['namespace']}.{document['name']}"
+
+
+def asyncapi_text() -> str:
+    """The AsyncAPI description of our topics, as it stands."""
+    return (schema_folder() / "asyncapi.yaml").read_text(encoding="utf-8")

@@ -63,9 +63,13 @@ def split_offset_key(key: bytes) -> tuple[str, str] | None:
 def offset_record(topic: str, partitions: int, flow: str, offset: SourceOffset) -> Record:
     """The offset as a record of the offsets topic, in the partition of its key."""
     key = offset_key(flow, offset.artifact)
+    return Record(topic, partition_for(key, partitions), key, offset_value(offset))
+
+
+def offset_value(offset: SourceOffset) -> bytes:
+    """The offset as it stands in its record: compact JSON."""
     document = {"version": VERSION, **asdict(offset)}
-    value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Record(topic, partition_for(key, partitions), key, value)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def read_offset(key: bytes, value: bytes) -> SourceOffset:

@@ -39,6 +39,10 @@ class Chain(Protocol):
         """Whether the store still has the names that the last `apply` left, by one list. Raises SinkError."""
         ...
 
+    async def probe(self) -> str:
+        """What `validate` says of the store; creates and writes nothing. Raises SinkError, CredentialsError."""
+        ...
+
     async def close(self) -> None:
         """End the store's connections."""
         ...
@@ -80,6 +84,10 @@ class DiffChain:
             keys |= await self._store.keys(prefix)
         return self._differ.is_settled(desired, keys, all_known=all_known)
 
+    async def probe(self) -> str:
+        """Ask the store."""
+        return await self._store.probe()
+
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
@@ -109,6 +117,10 @@ class EventChain:
     async def is_settled(self) -> bool:
         """A script may read anything, so only running it again could tell; it counts as settled."""
         return True
+
+    async def probe(self) -> str:
+        """Ask the store at the end."""
+        return await self._last.store.probe()
 
     async def close(self) -> None:
         """Close the stores."""

@@ -149,8 +149,8 @@ def _events(returned: Any) -> list[dict[str, Any]]:
 def _event(one: Any) -> dict[str, Any]:
     if not isinstance(one, dict):
         raise ScriptError(f"main returned {type(one).__name__} where an event, a list of events or None belongs")
-    event = {"data": one["data"], "meta": one.get("meta") or {}} if one.keys() in ({"data"}, {"data", "meta"}) else None
-    event = event if event is not None else {"data": one, "meta": {}}
+    is_event = one.keys() in ({"data"}, {"data", "meta"})
+    event = {"meta": {}, **one} if is_event else {"data": one, "meta": {}}
     if not isinstance(event["data"], dict) or not isinstance(event["meta"], dict):
         raise ScriptError("data and meta of an event are mappings")
     return event

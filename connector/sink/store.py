@@ -92,6 +92,10 @@ class Store(Protocol):
         """Remove one key that holds `replaced`; a key that is gone already is fine."""
         ...
 
+    async def probe(self) -> str:
+        """What `validate` says of the store when it answers; creates and writes nothing."""
+        ...
+
     async def close(self) -> None:
         """End connections; never raises."""
         ...

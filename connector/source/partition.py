@@ -8,8 +8,8 @@ worker. (4) Cancelling the task of `run` waits for a commit that is under way, a
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -18,8 +18,11 @@ from connector.errors import OciSyncError, OutputError
 from connector.kafka.membership import Event, State, step
 from connector.kafka.record import Record
 from connector.kafka.transaction import Committed, Transactions
-from connector.records.source_offset import SourceOffset
-from connector.source.restore import Restorer
+from connector.records.request import Request, RequestKind, split_request_key
+from connector.records.source_offset import SourceOffset, offset_key
+from connector.source.answer import answer, asked_offset, offset_effect
+from connector.source.desk import Desk
+from connector.source.restore import Restorer, readable_request
 from connector.source.source import Source
 from connector.source.tasks.generate import Schedule
 from connector.source.tasks.oci_sync import OciSync, Pull, Unchanged
@@ -39,11 +42,10 @@ Limits = Mapping[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class ScheduledSource:
-    """A source, when it ticks, and the event that makes it tick now."""
+    """A source and when it ticks."""
 
     ticker: OciSync
     schedule: Schedule
-    trigger: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def source(self) -> Source:
@@ -64,6 +66,7 @@ class Surroundings:
     telemetry: Telemetry
     restorer: Restorer
     limits: Callable[[], Awaitable[Limits]]
+    offsets_topic: str
     restoring: asyncio.Semaphore
     once: bool
     failures: dict[SourceId, OciSyncError]
@@ -85,6 +88,7 @@ class OwnedPartition:
         self._position = 0
         self._offsets: dict[bytes, SourceOffset] = {}
         self._known_paths: dict[bytes, Mapping[str, str]] = {}
+        self._desks = {one.source.offset_key: Desk() for one in sources}
 
     def __repr__(self) -> str:
         return f"<OwnedPartition {self.number} {self.state} {len(self.sources)} sources>"
@@ -123,6 +127,28 @@ class OwnedPartition:
         finally:
             await asyncio.shield(self._transactions.discard())
 
+    def desk(self, scheduled: ScheduledSource) -> Desk:
+        """Where requests to a source of this partition are laid down."""
+        return self._desks[scheduled.source.offset_key]
+
+    def noticed(self, record: Record) -> None:
+        """A request, or the tombstone of one, came into the partition."""
+        name = split_request_key(record.key)
+        if name is None:
+            return
+        kind, flow, artifact = name
+        desk = self._desks.get(offset_key(flow, artifact))
+        if record.value is None:
+            if kind is RequestKind.PAUSE and desk is not None:
+                desk.resume()
+        elif (request := readable_request(record)) is not None:
+            self._lay_down(request)
+
+    def _lay_down(self, request: Request) -> None:
+        desk = self._desks.get(request.offset_key)
+        if desk is not None:
+            desk.post(request)
+
     async def prepare(self) -> None:
         """Fresh limits and a producer that is ready, while the blobs download."""
         self._limits = await self._around.limits()
@@ -145,6 +171,9 @@ class OwnedPartition:
         for scheduled in self.sources:
             offset = restored.offsets.get(scheduled.source.offset_key)
             self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
+            self.desk(scheduled).paused = False
+        for request in restored.requests:
+            self._lay_down(request)
         self._around.telemetry.restored(monotonic() - started)
 
     def _restore_failed(self, error: OciSyncError) -> None:
@@ -165,30 +194,85 @@ class OwnedPartition:
         return in_doubt
 
     async def _run_source(self, scheduled: ScheduledSource) -> None:
+        desk = self.desk(scheduled)
         while True:
-            scheduled.trigger.clear()
+            desk.news.clear()
             started = monotonic()
-            error = await self._tick(scheduled)
+            error = await self._carry_out(scheduled, desk)
+            triggers = desk.waiting(RequestKind.TRIGGER)
+            if error is None and (desk.wants_tick() or not desk.paused):
+                error = await self._tick(scheduled, force=any(request.force for request in triggers))
+                if error is None or error.reason not in _LOOK_AGAIN:
+                    error = await self._settle(triggers, desk) or error
             if error is not None and error.reason in _LOOK_AGAIN:
                 raise _LookAgain
             if self._around.once:
                 return
-            wait = scheduled.schedule.wait_seconds(random.random(), monotonic() - started)  # noqa: S311  no secret
-            if error is not None and error.retry_after is not None:
-                wait = max(wait, error.retry_after)
-            self._around.status.source_scheduled(scheduled.id, now(), now() + timedelta(seconds=wait))
-            try:
-                async with asyncio.timeout(wait):
-                    await scheduled.trigger.wait()
-            except TimeoutError:
-                continue
+            await self._wait(scheduled, desk, error, monotonic() - started)
 
-    async def _tick(self, scheduled: ScheduledSource) -> OciSyncError | None:
+    async def _wait(
+        self, scheduled: ScheduledSource, desk: Desk, error: OciSyncError | None, took_seconds: float
+    ) -> None:
+        """Until the next beat, or until something is asked; while paused, only the latter."""
+        status = self._around.status
+        status.source_paused(scheduled.id, now(), desk.paused)
+        if desk.paused:
+            status.source_scheduled(scheduled.id, now(), None)
+            await desk.news.wait()
+            return
+        wait = scheduled.schedule.wait_seconds(random.random(), took_seconds)  # noqa: S311  no secret
+        if error is not None and error.retry_after is not None:
+            wait = max(wait, error.retry_after)
+        status.source_scheduled(scheduled.id, now(), now() + timedelta(seconds=wait))
+        try:
+            async with asyncio.timeout(wait):
+                await desk.news.wait()
+        except TimeoutError:
+            return
+
+    async def _carry_out(self, scheduled: ScheduledSource, desk: Desk) -> OciSyncError | None:
+        """Reset or set the offset as asked, in one transaction with the answer to the request."""
+        source = scheduled.source
+        for request in desk.waiting(RequestKind.RESET, RequestKind.SET):
+            offset = asked_offset(request, self._offsets.get(source.offset_key), self._known_paths[source.offset_key])
+            error = await self._answer(request, offset)
+            if error is not None:
+                return error
+            desk.done(request)
+            if offset is None:
+                self._offsets.pop(source.offset_key, None)
+            else:
+                self._offsets[source.offset_key] = offset
+            self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
+        return None
+
+    async def _settle(self, requests: Sequence[Request], desk: Desk) -> OciSyncError | None:
+        """Say that triggers were carried out."""
+        for request in requests:
+            error = await self._answer(request, None, touches_offset=False)
+            if error is not None:
+                return error
+            desk.done(request)
+        return None
+
+    async def _answer(
+        self, request: Request, offset: SourceOffset | None, *, touches_offset: bool = True
+    ) -> OciSyncError | None:
+        effect = [offset_effect(self._around.offsets_topic, self.number, request, offset)] if touches_offset else []
+        try:
+            await answer(self._transactions, self._around.offsets_topic, self.number, request, effect, self._position,
+                         self._limits)  # fmt: skip
+        except OciSyncError as error:
+            _LOG.error("%s", error, extra={"flow": request.flow, "reason": error.reason})
+            return error
+        return None
+
+    async def _tick(self, scheduled: ScheduledSource, *, force: bool) -> OciSyncError | None:
         key, status = scheduled.source.offset_key, self._around.status
         status.source_started(scheduled.id, now())
         started = monotonic()
         try:
-            outcome = await scheduled.ticker.tick(self._offsets.get(key), self._known_paths[key], self)
+            outcome = await scheduled.ticker.tick(self._offsets.get(key), self._known_paths[key], self, force=force)
         except OciSyncError as error:
             self._failed(scheduled, error, timedelta(seconds=monotonic() - started))
             return error

@@ -1,21 +1,27 @@
 """A pull's files and removals as records: the last step before the transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from connector.kafka.record import Record, partition_for
-from connector.records.file_record import FileRecord, PullFacts, file_headers, file_key, pull_headers
-from connector.records.formats import Format
+from connector.kafka.record import Record, record_size_bytes
+from connector.records.commit_record import CommitFacts, end_mark
+from connector.records.encoder import Encoder
+from connector.records.file_record import Change, FileRecord, PullFacts, pull_headers
 from connector.source.changes import FileChange
 from connector.source.source import Source
 
 # Records of a pull up to this size are encoded once and kept; a larger pull is encoded twice rather than held.
 _KEEP_BYTES = 16 * 1024 * 1024
+# A byte of a file takes at most six in a value (a control character in JSON); key, headers and the other fields hold
+# the path at most four times (4 KiB each, doubled by escapes), and the reference.
+_MOST_BYTES_FOR_ONE = 6
+_MOST_BYTES_BESIDE = 64 * 1024
 
 
 class Release:
     """The records of one pull, files first, tombstones after; may be iterated more than once, from any thread.
 
-    Contents are read from the spool while iterating, so a large pull is never in memory as a whole.
+    Contents are read from the spool while iterating, so a large pull is never in memory as a whole. `by_reference`
+    names the paths whose content is too large for Kafka and stays in its layer. `time_ms` is when it happened.
     """
 
     def __init__(
@@ -23,18 +29,21 @@ class Release:
         source: Source,
         facts: PullFacts,
         changes: Sequence[FileChange],
-        encoder: Format,
+        encoder: Encoder,
         traceparent: str,
-        size_bytes: int,
+        time_ms: int,
+        by_reference: Collection[str] = (),
     ) -> None:
         self._source = source
         self._facts = facts
         self._changes = changes
         self._encoder = encoder
         self._shared = (*pull_headers(facts), ("traceparent", traceparent.encode()))
-        self._partition = partition_for(source.artifact.encode(), source.topic_partitions)
+        self._time_ms = time_ms
+        self._by_reference = frozenset(by_reference)
+        self._size_bytes = sum(entry.file.content.size_bytes for entry in changes if entry.file is not None)
         self._kept: tuple[Record, ...] | None = None
-        self._keep = size_bytes <= _KEEP_BYTES
+        self._keep = self._size_bytes <= _KEEP_BYTES
 
     def __iter__(self) -> Iterator[Record]:
         if self._kept is not None:
@@ -44,26 +53,67 @@ class Release:
             return iter(self._kept)
         return self._records()
 
+    def beyond(self, limit_bytes: int) -> frozenset[str]:
+        """The paths of the files whose records, key and headers included, are larger. Encodes only what may be."""
+        found: set[str] = set()
+        for position, entry in enumerate(self._changes):
+            if entry.file is None:
+                continue
+            if entry.file.content.size_bytes * _MOST_BYTES_FOR_ONE + _MOST_BYTES_BESIDE <= limit_bytes:
+                continue
+            if record_size_bytes(self._record(position, entry)) > limit_bytes:
+                found.add(entry.path)
+        return frozenset(found)
+
     def _records(self) -> Iterator[Record]:
         for position, entry in enumerate(self._changes):
             yield self._record(position, entry)
+        if self._source.commit_record:
+            yield from self._commit_records()
 
     def _record(self, position: int, entry: FileChange) -> Record:
-        file = entry.file
-        record = FileRecord(
-            pull=self._facts,
-            position=position,
-            path=entry.path,
-            content=None if file is None else file.content.read(),
-            digest="" if file is None else file.layer_digest,
-            media_type="" if file is None else file.media_type,
-            change=entry.change,
+        file, is_reference = entry.file, entry.path in self._by_reference
+        content = None if file is None else b"" if is_reference else file.content.read()
+        return self._encoded(
+            FileRecord(
+                pull=self._facts,
+                position=position,
+                path=entry.path,
+                content=content,
+                digest="" if file is None else file.layer_digest,
+                media_type="" if file is None else file.media_type,
+                change=entry.change,
+                reference_bytes=file.content.size_bytes if file is not None and is_reference else None,
+            )
         )
-        encoded = self._encoder.encode(record)
-        return Record(
-            topic=self._source.topic,
-            partition=self._partition,
-            key=file_key(self._source.artifact, entry.path),
-            value=encoded.value,
-            headers=file_headers(record, self._shared) + encoded.headers,
-        )
+
+    def _commit_records(self) -> Iterator[Record]:
+        """One for each partition that may hold a file of this source, so that none keeps an older pull's."""
+        source = self._source
+        digests: dict[int, dict[str, str]] = {number: {} for number in source.record_partitions}
+        for entry in self._changes:
+            if entry.file is not None:
+                key = self._encoder.key(source.artifact, entry.path)
+                digests[source.record_partition(key)][entry.path] = entry.file.layer_digest
+        changed = sum(1 for entry in self._changes if entry.change is not Change.UNCHANGED)
+        for position, (number, here) in enumerate(digests.items(), start=len(self._changes)):
+            mark = end_mark(self._facts, CommitFacts(changed, self._size_bytes, here), position)
+            yield self._encoded(mark, number)
+
+    def _encoded(self, file: FileRecord, partition: int | None = None) -> Record:
+        source = self._source
+        key = self._encoder.key(source.artifact, file.path)
+        number = source.record_partition(key) if partition is None else partition
+        return self._encoder.record(file, key, source.topic, number, self._shared, self._time_ms)
+
+
+def leave_out(changes: Sequence[FileChange], paths: Collection[str]) -> tuple[FileChange, ...]:
+    """The changes without the files of these paths: as if the artifact had not got them. Pure.
+
+    So a path that the last snapshot had is removed now, for its old content would be a lie; a new one never was.
+    """
+    gone = [entry for entry in changes if entry.path in paths]
+    files = [entry for entry in changes if entry.file is not None and entry.path not in paths]
+    removed = [entry for entry in changes if entry.file is None]
+    removed += [FileChange(entry.path, Change.REMOVED, None) for entry in gone if entry.change is not Change.ADDED]
+    return (*files, *sorted(removed, key=lambda entry: entry.path))

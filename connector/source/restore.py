@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from connector.errors import OutputError
 from connector.kafka.changelog import Changelog
-from connector.kafka.record import partition_for
+from connector.kafka.record import Record, partition_for
 from connector.records.file_record import split_file_key
+from connector.records.request import Request, read_request, split_request_key
 from connector.records.source_offset import SourceOffset, read_offset
 from connector.source.source import Source
 
@@ -16,11 +17,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RestoredSources:
-    """Where a partition stands. By offset key: the offset where there is one, and the paths readers may have."""
+    """Where a partition stands. By offset key: the offset where there is one, and the paths readers may have.
+
+    `requests` are those that wait in the partition, for sources of ours or of nobody.
+    """
 
     position: int
     offsets: Mapping[bytes, SourceOffset]
     known_paths: Mapping[bytes, Mapping[str, str]]
+    requests: tuple[Request, ...]
 
 
 class Restorer:
@@ -34,18 +39,23 @@ class Restorer:
         """The state of the sources of one partition. Raises what `Changelog.read` raises."""
         ours = {source.offset_key for source in sources}
         restored = await self._changelog.read(
-            self._offsets_topic, [partition], lambda record: record.value if record.key in ours else None
+            self._offsets_topic,
+            [partition],
+            lambda record: record if record.key in ours or split_request_key(record.key) is not None else None,
         )
+        held = {key: record for key, record in restored[partition].entries.items() if record is not None}
         offsets: dict[bytes, SourceOffset] = {}
         known_paths: dict[bytes, Mapping[str, str]] = {}
         for source in sources:
-            offset = _offset(source, restored[partition].entries.get(source.offset_key))
+            record = held.get(source.offset_key)
+            offset = None if record is None else _offset(source, record.value)
             if offset is None:
                 known_paths[source.offset_key] = await self._paths_in_topic(source)
             else:
                 offsets[source.offset_key] = offset
                 known_paths[source.offset_key] = offset.paths
-        return RestoredSources(restored[partition].position, offsets, known_paths)
+        requests = tuple(request for record in held.values() if (request := readable_request(record)) is not None)
+        return RestoredSources(restored[partition].position, offsets, known_paths, requests)
 
     async def _paths_in_topic(self, source: Source) -> dict[str, str]:
         """The paths that readers still have although no offset says so; none before the first pull.
@@ -69,6 +79,15 @@ class Restorer:
                 ),
             )
         return paths
+
+
+def readable_request(record: Record) -> Request | None:
+    """The request in a record, None where there is none; one that cannot be read is told of and passed over."""
+    try:
+        return read_request(record)
+    except OutputError as error:
+        _LOG.error("%s", error, extra={"reason": error.reason})
+        return None
 
 
 def _offset(source: Source, value: bytes | None) -> SourceOffset | None:

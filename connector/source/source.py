@@ -1,11 +1,19 @@
 """One `oci_sync` task, resolved: what a tick, a restore and a worker need to know of it. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
+from connector.kafka.record import partition_for
 from connector.layers.extract import ExtractOptions
 from connector.oci.platform import Platform
 from connector.oci.reference import Reference
+from connector.records.avro import schema_id_of
+from connector.records.file_key import KeyFormat, decode_file_key, encode_file_key
+
+Partitioner = Literal["source", "key"]
+Oversize = Literal["error", "skip", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +38,36 @@ class Source:
     force_pull: bool
     timeout: timedelta
     worker: str
+    key_format: KeyFormat = "string"
+    partitioner: Partitioner = "source"
+    commit_record: bool = False
+    oversize: Oversize = "error"
 
     @property
     def artifact(self) -> str:
         """The reference as configured."""
         return self.reference.text
+
+    @property
+    def record_partitions(self) -> Sequence[int]:
+        """The partitions that may hold records of this source."""
+        if self.partitioner == "key":
+            return range(self.topic_partitions)
+        return (self.record_partition(b""),)
+
+    def record_partition(self, key: bytes) -> int:
+        """Where the record of a key goes: its own hash or, by default, the source's, so that all are in one."""
+        return partition_for(key if self.partitioner == "key" else self.artifact.encode(), self.topic_partitions)
+
+    def path_of(self, key: bytes) -> str | None:
+        """The path of a record's key in our key format; None for other artifacts, other key formats, commit records."""
+        try:
+            artifact, path = decode_file_key(key)
+        except ValueError:
+            return None
+        schema_id = schema_id_of(key) if self.key_format == "avro" else 0
+        ours = artifact == self.artifact and encode_file_key(self.key_format, artifact, path, schema_id) == key
+        return path if ours and path else None
 
 
 def with_partitions(source: Source, topic_partitions: int) -> Source:

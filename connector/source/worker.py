@@ -14,9 +14,13 @@ from connector.errors import OciSyncError, OutputError
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients, Property
 from connector.kafka.membership import Event
+from connector.kafka.notice import post
 from connector.kafka.ownership import Ownership
+from connector.kafka.record import Record
 from connector.kafka.topics import Topics
 from connector.kafka.transaction import Transactions
+from connector.records.request import REQUEST_PREFIX
+from connector.records.worker_notice import NOTICE_PARTITION, WorkerNotice, left_record, notice_record, read_notice
 from connector.source.partition import Limits, OwnedPartition, ScheduledSource, Surroundings, now
 from connector.source.restore import Restorer
 from connector.status import SourceId, Status
@@ -61,6 +65,7 @@ class Worker:
         self._group = group
         self._status = status
         self._telemetry = telemetry
+        self._notice = WorkerNotice(clients.client_id, clients.client_id, _sources_by_flow(sources))
         self._once = once
         self._owned: dict[int, OwnedPartition] = {}
         self._assigned = asyncio.Event()
@@ -76,6 +81,7 @@ class Worker:
             telemetry=telemetry,
             restorer=Restorer(changelog, group.offsets_topic),
             limits=self._limits,
+            offsets_topic=group.offsets_topic,
             restoring=asyncio.Semaphore(_RESTORES_AT_ONCE),
             once=once,
             failures=self.failures,
@@ -102,12 +108,22 @@ class Worker:
                 topic=self._group.offsets_topic,
                 group=self._group.name,
                 owner=self,
+                control_prefix=REQUEST_PREFIX,
                 instance_id=self._group.instance_id,
                 properties=dict(self._group.properties),
             ) as self._ownership,
         ):
-            await self._until_done(stop)
+            beside = [
+                self._tasks.create_task(self._watch_kafka(), name="watch-kafka"),
+                self._tasks.create_task(self._compare_flows(), name="compare-flows"),
+            ]
+            try:
+                await self._until_done(stop)
+            finally:
+                for task in beside:
+                    task.cancel()
         self._status.group_left()
+        await self._leave()
         if self._fatal is not None:
             raise self._fatal
         return self.failures
@@ -115,10 +131,17 @@ class Worker:
     def trigger(self, source: SourceId) -> bool:
         """Let a source tick now; False where another worker owns it. Raises KeyError for one that no flow names."""
         scheduled = self._sources[source]
-        if not self._status.owns(source):
+        partition = self._owned.get(scheduled.source.offset_partition)
+        if partition is None:
             return False
-        scheduled.trigger.set()
+        partition.desk(scheduled).ask_now()
         return True
+
+    def noticed(self, record: Record) -> None:
+        """Hand a request to the partition it lies in, if that is still ours."""
+        partition = self._owned.get(record.partition)
+        if partition is not None:
+            partition.noticed(record)
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Begin to restore the partitions that are ours now."""
@@ -160,6 +183,26 @@ class Worker:
         if fatal:
             self._fatal = error
             self._finished.set()
+
+    async def _compare_flows(self) -> None:
+        """Say what this worker carries, and after each rebalance see whether all live workers carry the same."""
+        if self._once:
+            return
+        topic = self._group.offsets_topic
+        while True:
+            await self._assigned.wait()
+            self._assigned.clear()
+            try:
+                await post(self._clients, [notice_record(topic, self._notice)], "telling the group of our flows")
+                self._status.worker_flows(await self._flows_of_the_living())
+            except OutputError as error:
+                _LOG.warning("%s", error, extra={"reason": error.reason})
+
+    async def _flows_of_the_living(self) -> dict[str, tuple[str, ...]]:
+        restored = await self._changelog.read(self._group.offsets_topic, [NOTICE_PARTITION], read_notice)
+        members = {member.partition(" @ ")[0] for member in await self._topics.group_members(self._group.name)}
+        notices = [one for one in restored[NOTICE_PARTITION].entries.values() if one is not None]
+        return {one.name: tuple(sorted(one.sources)) for one in notices if one.client_id in members}
 
     async def _watch_kafka(self) -> None:
         """After a failure of the group, ask until the brokers answer again: the client itself says only when not."""
@@ -215,6 +258,14 @@ class Worker:
                 f"{self._group.name} --members (operator)",
             ) from None
 
+    async def _leave(self) -> None:
+        """Take our notice back; a worker that cannot is told from the living by its client id."""
+        if not self._once:
+            try:
+                await post(self._clients, [left_record(self._group.offsets_topic, self._notice.name)], "leaving")
+            except OutputError as error:
+                _LOG.debug("%s", error)
+
     def _transactions(self, number: int) -> Transactions:
         assert self._ownership is not None
         return Transactions(
@@ -225,3 +276,10 @@ class Worker:
             offsets_topic=self._group.offsets_topic,
             partition=number,
         )
+
+
+def _sources_by_flow(sources: Sequence[ScheduledSource]) -> dict[str, dict[str, str]]:
+    by_flow: dict[str, dict[str, str]] = {}
+    for scheduled in sources:
+        by_flow.setdefault(scheduled.id.flow, {})[scheduled.id.source] = scheduled.source.artifact
+    return by_flow

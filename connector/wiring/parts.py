@@ -1,5 +1,6 @@
 """What a process has once, whatever it runs."""
 
+import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,7 +40,7 @@ class Parts:
 async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(Clients(worker.kafka))
+        clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
         settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
         hosts = await stack.enter_async_context(Hosts(settings, user_agent=f"oci-sync/{connector.__version__}"))
         topics = Topics(clients)

@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from importlib import import_module
+from functools import partial
 
 from connector.config.flow_file import Flow, Task
 from connector.config.task import RetryFields
 from connector.config.worker_file import Worker as WorkerFile
 from connector.kafka.record import partition_for
+from connector.kafka.schema_registry import RegistrySettings, SchemaRegistry
 from connector.kafka.topics import Topic, TopicSpec, layer_topic, offsets_topic
 from connector.layers.extract import ExtractOptions
 from connector.oci.blob import Blobs
@@ -16,7 +17,8 @@ from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry
 from connector.oci.retry import RetryPolicy
-from connector.records.formats import Format
+from connector.records.encoder import Encoding
+from connector.records.encoder import build_format as build_format
 from connector.records.source_offset import offset_key, settings_fingerprint
 from connector.source.partition import ScheduledSource
 from connector.source.source import Source
@@ -24,6 +26,9 @@ from connector.source.tasks import generate, oci_sync
 from connector.source.worker import Group, Worker
 from connector.telemetry import traceparent, uuid7
 from connector.wiring.parts import Parts
+
+# The options of `oci_sync` beyond the first ones that shape records.
+_SHAPING = {"key_format", "headers", "partitioner", "commit_record", "oversize"}
 
 
 def topic_specs(worker: WorkerFile, flows: Sequence[Flow]) -> list[TopicSpec]:
@@ -88,6 +93,12 @@ def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) ->
         "format": fields.format,
         "topic": topic,
         "topic_partitions": topic_partitions,
+        # Only where they are used: an option that a new version brings must not make every source emit anew.
+        **{
+            name: value
+            for name, value in fields.model_dump(include=_SHAPING).items()
+            if value != type(fields).model_fields[name].default
+        },
     }
     return Source(
         flow=flow.name,
@@ -105,6 +116,10 @@ def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) ->
         force_pull=fields.force_pull,
         timeout=fields.timeout,
         worker=worker.worker_name,
+        key_format=fields.key_format,
+        partitioner=fields.partitioner,
+        commit_record=fields.commit_record,
+        oversize=fields.oversize,
     )
 
 
@@ -121,15 +136,23 @@ def build_blobs(parts: Parts, registry: Registry) -> Blobs:
     return Blobs(registry, parts.blob_store, max_bytes=2 * parts.worker.limits.max_total_size)
 
 
-def build_format(name: str) -> Format:
-    """The format whose module has that name."""
-    made: Format = import_module(f"connector.records.formats.{name}").build()
-    return made
+def build_encoding(flow: Flow, task: Task, schemas: SchemaRegistry | None) -> Encoding:
+    """How the task's records look."""
+    fields = task.fields
+    assert isinstance(fields, oci_sync.Fields)
+    return Encoding(topic_of(flow, task), build_format(fields.format), fields.key_format, fields.headers, schemas)
+
+
+def build_schema_registry(worker: WorkerFile) -> SchemaRegistry | None:
+    """The client of the worker's schema registry; None where it names none."""
+    fields = worker.schema_registry
+    return None if fields is None else SchemaRegistry(RegistrySettings(**fields.model_dump()))
 
 
 def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topic]) -> list[ScheduledSource]:
     """Every source of the flows, ready to tick. `topics` are those of `topic_specs`, as they are."""
     sources: list[ScheduledSource] = []
+    schemas = build_schema_registry(parts.worker)
     for flow in flows:
         for task in sync_tasks(flow):
             assert isinstance(task.fields, oci_sync.Fields)
@@ -138,11 +161,12 @@ def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topi
                 build_source(parts, flow, task, topics[topic_of(flow, task)].partitions),
                 registry,
                 build_blobs(parts, registry),
-                build_format(task.fields.format),
+                build_encoding(flow, task, schemas),
                 parts.spool,
                 new_pull_id=lambda: uuid7(_now_ms(), os.urandom(10)),
                 now_ms=_now_ms,
                 new_traceparent=lambda: traceparent(os.urandom(24)),
+                record_limit=partial(_record_limit, parts, topic_of(flow, task)),
             )
             beat = [above.fields for above in flow.upstream(task) if isinstance(above.fields, generate.Fields)][-1]
             sources.append(ScheduledSource(ticker, generate.build(beat)))
@@ -151,28 +175,38 @@ def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topi
 
 def build_source_worker(parts: Parts, sources: Sequence[ScheduledSource], *, once: bool) -> Worker:
     """The source half."""
-    worker = parts.worker
-    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
-             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
     return Worker(
         sources,
         parts.clients,
         parts.topics,
         parts.changelog,
-        Group(
-            name=worker.group,
-            offsets_topic=worker.offsets.topic,
-            instance_id=worker.group_instance_id,
-            properties={name: worker.kafka[name] for name in names if name in worker.kafka},
-        ),
+        group_of(parts.worker),
         parts.status,
         parts.telemetry,
         once=once,
     )
 
 
+def group_of(worker: WorkerFile) -> Group:
+    """The consumer group of the source half, as the worker file wants it."""
+    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
+             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
+    return Group(
+        name=worker.group,
+        offsets_topic=worker.offsets.topic,
+        instance_id=worker.group_instance_id,
+        properties={name: worker.kafka[name] for name in names if name in worker.kafka},
+    )
+
+
 def _retry(fields: RetryFields) -> RetryPolicy:
     return RetryPolicy(max_attempts=fields.max_attempts, initial_backoff=fields.initial_backoff)
+
+
+async def _record_limit(parts: Parts, topic: str) -> int | None:
+    """max.message.bytes of the topic as it is now; None where it is hidden from us."""
+    found = (await parts.topics.describe([topic])).get(topic)
+    return found.max_message_bytes if found is not None else None
 
 
 def _now_ms() -> int:

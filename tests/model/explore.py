@@ -12,20 +12,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """What was found. `harm` is the promise that broke and `way` how; `stuck` worlds can never settle again."""
+    """What was found. `harm` is the promise that broke and `way` how; `stuck` worlds can never settle again.
+
+    `rows` are the rows of the code's table that some event used.
+    """
 
     worlds: int
     events: int
     harm: str
     way: tuple[str, ...]
     stuck: int
-    names: frozenset[str]
+    rows: frozenset[tuple[State, Event]]
 
 
-def explore(rules: Rules, *, start: World | None = None, limit: int = 2_000_000) -> Explored:
+def explore(rules: Rules, *, looking_for: str = "", limit: int = 2_000_000) -> Explored:
     """All worlds that can be reached; ends at the first harm, which is then the shortest way to any.
 
-    Raises RuntimeError beyond `limit` worlds: then the model is not the finite one it claims to be.
+    With `looking_for`, only a harm with this text in it ends the search; beyond another harm it does not look. Raises
+    RuntimeError beyond `limit` worlds: then the model is not the finite one it claims to be.
     """
     first = start or World()
     came_from: dict[World, tuple[World, str] | None] = {first: None}

@@ -154,12 +154,15 @@ def _membership(world: World, who: int) -> Iterator[Step]:
             learnt = _with(world, who, worker._replace(generation=Held.CURRENT))
             yield "learns its assignment", _happened(learnt, who, Event.ASSIGNED) if world.owner == who else learnt
     elif worker.state is State.UNASSIGNED:
-        yield "joins", _with(
-            world._replace(
-                members=_set(world.members, who, True), joined=_set(world.joined, who, True), rebalancing=True
+        yield (
+            "joins",
+            _with(
+                world._replace(
+                    members=_set(world.members, who, True), joined=_set(world.joined, who, True), rebalancing=True
+                ),
+                who,
+                worker._replace(generation=Held.STALE),
             ),
-            who,
-            worker._replace(generation=Held.STALE),
         )
     elif worker.state in (State.RESTORING, State.RUNNING):
         yield "hears that it was expelled", _happened(world, who, Event.LOST)

@@ -220,6 +220,19 @@ async def test_more_than_may_be_fetched_is_refused_before_the_first_byte(hosts: 
     assert fake.requests == []
 
 
+async def test_an_error_names_the_host_that_sent_the_bytes(
+    hosts: Hosts, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    [layer] = layers_of(fake, LARGE)
+    other.blobs = {layer.digest: b"x" * len(LARGE)}
+    fake.redirect(other.url + "/storage/{digest}")
+
+    with pytest.raises(IntegrityError, match=other.address) as caught:
+        await fetch(hosts, fake, [layer])
+
+    assert fake.reference("org/app") in str(caught.value)
+
+
 async def test_a_missing_blob_is_one_error_and_the_others_stop(hosts: Hosts, fake: FakeRegistry) -> None:
     layers = layers_of(fake, *[bytes([number]) * 100 for number in range(50)])
     del fake.blobs[layers[3].digest]

@@ -52,6 +52,10 @@ class MemoryStore:
         del self.values[key]
         self.writes.append(("delete", key))
 
+    async def probe(self) -> str:
+        self._up()
+        return "answers"
+
     async def close(self) -> None:
         pass
 

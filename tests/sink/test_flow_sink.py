@@ -33,7 +33,7 @@ def test_a_diff_and_a_store_are_a_chain(tmp_path: Path) -> None:
     (line,) = _lines(tmp_path, BUFFER, DIFF, _store())
 
     assert isinstance(line.chain, DiffChain)
-    assert (line.chain.name, line.artifacts) == ("kv", {"example.com/a:1"})
+    assert (line.chain.name, line.artifacts) == ("kv", frozenset({"example.com/a:1"}))
 
 
 def test_a_script_and_two_stores_in_a_row_are_two_chains(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from connector.errors import CredentialsError
-from connector.sink.tasks.nats_kv_store import Fields, _credentials
+from connector.sink.nats_login import login
+from connector.sink.tasks.nats_kv_store import Fields
 
 
 @pytest.mark.parametrize("url", ["nats://user:hunter2@host:4222", "http://host", "host:4222", "nats://"])
@@ -27,13 +28,13 @@ def test_a_bucket_that_nats_would_refuse_is_refused(bucket: str) -> None:
 def test_json_and_creds_files_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text(json.dumps({"user": "u", "password": "p"}))
-    assert _credentials(path) == {"user": "u", "password": "p"}
+    assert login(path) == {"user": "u", "password": "p"}
 
     path.write_text(json.dumps({"token": "t"}))
-    assert _credentials(path) == {"token": "t"}
+    assert login(path) == {"token": "t"}
 
     path.write_text("-----BEGIN NATS USER JWT-----\n")
-    assert _credentials(path) == {"user_credentials": str(path)}
+    assert login(path) == {"user_credentials": str(path)}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"user": "u"}', b'{"token": 5}', b"\xff", b'{"a": "hunter2"}'])
@@ -42,7 +43,7 @@ def test_a_credentials_file_that_is_none_is_told_without_its_content(tmp_path: P
     path.write_bytes(content)
 
     with pytest.raises(CredentialsError) as caught:
-        _credentials(path)
+        login(path)
 
     assert caught.value.reason == "CredentialsUnreadable"
     assert "hunter2" not in str(caught.value)

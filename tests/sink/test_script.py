@@ -88,14 +88,9 @@ def test_a_failure_names_the_line_and_the_event(line: str, cause: str) -> None:
         ("def mian(event):\n    return None\n", "does not define main"),
         ('load("x", "y")\ndef main(event):\n    return None\n', "line 1: `load` is not allowed"),
         ("def main(event):\n    return (\n", "line"),
-        ("for x in range(10000000000):\n    pass\ndef main(event):\n    return None\n", ""),
     ],
 )
 def test_check_finds_what_the_compiler_finds(code: str, problem: str) -> None:
-    if "range" in code:
-        code = code.replace("10000000000", "10")
-        assert problems_of(code) == []
-        return
     (found,) = problems_of(code)
     assert problem in found
 
@@ -123,7 +118,7 @@ async def test_a_script_runs_in_a_process_and_keeps_what_is_known_of_the_event()
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
-        ("for i in range(10000000000):\n        pass", "did not end within 0.4 s"),
+        ("for i in range(2000000000):\n        pass", "did not end within 0.4 s"),
         ("return regex('(a+)+$', 'a' * 60 + 'b')", "did not end within 0.4 s"),
         ("x = ['a' * 1000000 + str(i) for i in range(100000)]", "memory"),
     ],

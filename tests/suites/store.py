@@ -130,6 +130,10 @@ class StoreSuite:
         assert applied == Applied(puts=2, deletes=1, skips=1)
         assert {key: entry.value for key, entry in (await store.list("")).items()} == new
 
+    async def test_a_probe_says_something_and_writes_nothing(self, store: Store) -> None:
+        assert await store.probe()
+        assert dict(await store.list("")) == {}
+
     async def test_a_closed_store_connects_again(self, store: Store) -> None:
         await _put(store, self.key("a"), b"1")
         await store.close()

@@ -43,6 +43,9 @@ class Owner:
     def polled(self) -> None:
         pass
 
+    def noticed(self, record: Record) -> None:
+        pass
+
 
 async def make_topics(topics: Topics, name: str) -> dict[str, int | None]:
     specs = [
@@ -113,7 +116,9 @@ async def test_a_member_of_an_old_generation_leaves_nothing_visible(kafka: Broke
         topics = Topics(clients)
         limits = await make_topics(topics, unique)
         owner = Owner()
-        async with Ownership(clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner) as ownership:
+        async with Ownership(
+            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
+        ) as ownership:
             await asyncio.wait_for(owner.joined.wait(), 20)
             old = ownership.fence({1: 0})
 
@@ -140,7 +145,9 @@ async def test_the_owner_commits_and_a_record_that_fails_midway_takes_all_with_i
         topics = Topics(clients)
         limits = await make_topics(topics, unique)
         owner = Owner()
-        async with Ownership(clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner) as ownership:
+        async with Ownership(
+            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
+        ) as ownership:
             await asyncio.wait_for(owner.joined.wait(), 20)
             transactions = Transactions(
                 clients, ownership, Changelog(clients, topics),
@@ -165,7 +172,9 @@ async def test_a_commit_whose_answer_is_lost_is_settled_by_reading_the_offset_ba
         topics = Topics(clients)
         limits = await make_topics(topics, unique)
         owner = Owner()
-        async with Ownership(clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner) as ownership:
+        async with Ownership(
+            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
+        ) as ownership:
             await asyncio.wait_for(owner.joined.wait(), 20)
             transactions = Transactions(
                 clients, ownership, Changelog(clients, topics),

@@ -6,7 +6,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,11 +27,7 @@ _WRITES_OF_RELEASE_2 = 5
 def _pulled(it: Example, number: int) -> None:
     """The release is in the topic, and the sink has not seen it."""
     it.oras.push(it.reference, RELEASES[number])
-    it.run(*_connector("run", "--once", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)))
-
-
-def _connector(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "connector", *arguments]
+    it.source()
 
 
 @contextmanager
@@ -40,7 +35,7 @@ def _running(it: Example, env: Mapping[str, str] | None = None) -> Iterator["tup
     log = it.folder / f"sink-{time.monotonic_ns()}.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.system.sink_runner", str(it.worker_file), str(it.flow_file)],
+            it.command("run", "--only", "sink"),
             env={**os.environ, **it.environ, **(env or {})}, stdout=stream, stderr=stream,
         )  # fmt: skip
     try:
@@ -175,7 +170,7 @@ async def test_an_empty_release_does_not_empty_the_store(example: Callable[..., 
     it = example("system_sync_flows.yaml")
     it.release(1)
     it.oras.push(it.reference, {"README.md": "no flow in here"})
-    it.run(*_connector("run", "--once", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)))
+    it.source()
 
     with pytest.raises(AssertionError, match="all 30 keys that the flow owns would go"):
         it.sink()
@@ -186,7 +181,7 @@ async def test_an_empty_release_does_not_empty_the_store(example: Callable[..., 
 @contextmanager
 def _source(it: Example) -> Iterator[None]:
     process = subprocess.Popen(
-        _connector("run", "--only", "source", "-c", str(it.worker_file), str(it.flow_file)),
+        it.command("run", "--only", "source"),
         env={**os.environ, **it.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

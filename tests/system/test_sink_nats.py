@@ -2,12 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from connector.errors import SinkError
+from connector.errors import OciSyncError, SinkError
 from connector.sink.parts import Parts
 from connector.sink.store import Store
 from connector.sink.tasks import nats_kv_store
@@ -99,3 +103,77 @@ async def test_a_credentials_file_that_is_none_is_told_without_its_content(nats:
         await _store(nats.url, "b", credentials_path=str(path)).list("")
 
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_probe_does_not_create_the_bucket(nats: Nats, unique: str) -> None:
+    store = _store(nats.url, unique)
+
+    assert "does not exist yet" in await store.probe()
+    assert "does not exist yet" in await store.probe()
+    await store.list("")
+    assert "answers" in await store.probe()
+    await store.close()
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN NATS USER JWT-----\nx\n", "BEGIN NATS USER JWT"])
+async def test_a_broken_creds_file_is_an_error_of_ours(nats: Nats, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "user.creds"
+    path.write_text(text)
+
+    with pytest.raises(OciSyncError):
+        await _store(nats.url, "b", credentials_path=str(path)).list("")
+
+
+@contextmanager
+def _server_with_users(folder: Path) -> Iterator[str]:
+    """A server of this test alone: `writer` may all, `reader` may not write to the bucket."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    (folder / "nats.conf").write_text(
+        f"""
+        listen: "127.0.0.1:{port}"
+        jetstream: {{store_dir: "{folder / "js"}"}}
+        authorization: {{users: [
+            {{user: writer, password: writer-secret}},
+            {{user: reader, password: reader-secret, permissions: {{publish: {{deny: ["$KV.>"]}}}}}}
+        ]}}
+        """
+    )
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("nats-server"), "-c", folder / "nats.conf"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr is not None
+    for line in server.stderr:
+        if "Server is ready" in line:
+            break
+    try:
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+async def test_users_are_told_apart_by_the_file_and_a_refusal_says_what_the_server_said(
+    tmp_path: Path,
+) -> None:
+    def store(url: str, user: str, password: str) -> Store:
+        path = tmp_path / f"{user}.json"
+        path.write_text(json.dumps({"user": user, "password": password}))
+        return _store(url, "b", credentials_path=str(path))
+
+    with _server_with_users(tmp_path) as url:
+        writer, reader = store(url, "writer", "writer-secret"), store(url, "reader", "reader-secret")
+        await writer.put("a", b"1", None)
+        assert await reader.keys("") == {"a"}
+        with pytest.raises(SinkError, match=r"(?i)permissions violation") as caught:
+            await reader.put("b", b"1", None)
+        assert (caught.value.reason, caught.value.transient) == ("StoreRefused", False)
+
+        with pytest.raises(SinkError) as caught:
+            await store(url, "writer", "wrong-secret").list("")
+        assert (caught.value.reason, caught.value.transient) == ("StoreRefused", False)
+        assert "secret" not in str(caught.value)
+        for one in (writer, reader):
+            await one.close()

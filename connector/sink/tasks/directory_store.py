@@ -10,6 +10,7 @@ version, and what is not under `owns` is carried along.
 """
 
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -80,8 +81,28 @@ class DirectoryStore:
             _check_path(key)
         await self._asked("writing", lambda: self._write(diff))
 
+    async def probe(self) -> str:
+        """Look whether the link is ours, and its parent can be written."""
+        return await self._asked("looking at", self._look)
+
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _look(self) -> str:
+        self._refuse_what_is_no_link()
+        above = next(folder for folder in self._link.absolute().parents if folder.exists())
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{above} cannot be written")
+        return f"{self._link} {'is there' if self._link.is_symlink() else 'does not exist yet; run makes it'}"
+
+    def _refuse_what_is_no_link(self) -> None:
+        if self._link.exists() and not self._link.is_symlink():
+            raise SinkError(
+                reason="StoreRefused",
+                doing=f"writing {self._link}",
+                cause="it is there, and is no link of ours",
+                remedy="move it away, or choose another directory (operator)",
+            )
 
     def _files(self, prefix: str) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -94,8 +115,7 @@ class DirectoryStore:
         return found
 
     def _write(self, diff: Diff) -> None:
-        if self._link.exists() and not self._link.is_symlink():
-            raise NotADirectoryError(f"{self._link} is there and is no link of ours; move it away")
+        self._refuse_what_is_no_link()
         self._versions.mkdir(parents=True, exist_ok=True)
         kept = {key: path for key, path in self._files("").items() if key not in diff.puts and key not in diff.deletes}
         number = max((int(path.name) for path in _numbered(self._versions)), default=0) + 1

@@ -8,19 +8,18 @@ beside an answer (a permission it refuses shows up as a time-out only) becomes p
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 import ssl
 from collections.abc import Awaitable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from connector.config.task import LocalPath
-from connector.errors import ConfigError, CredentialsError, OciSyncError, SinkError
+from connector.errors import ConfigError, OciSyncError, SinkError
+from connector.sink.nats_login import login, tls_context
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
 from connector.sink.store import Entry, Store
@@ -31,12 +30,13 @@ T = TypeVar("T")
 # Keys as NATS takes them (ADR-8), and no empty token, which the server refuses as a subject.
 _KEY = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*\Z")
 _PREFIX = re.compile(r"[-/_=.a-zA-Z0-9]*\Z")
+# A value has neither header: the first marks a delete or purge, the second what the server removed by age.
+_DELETED = frozenset({"KV-Operation", "Nats-Marker-Reason"})
 _BUCKET = r"^[-_a-zA-Z0-9]{1,200}$"
 _WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
 _HEADER_BYTES = 200  # what a conditional put adds to the payload that max_payload counts
 _ANSWER_SECONDS = 10.0
 _LIST_SECONDS = 30.0  # silence between two entries of a list
-_CREDENTIAL_NAMES = {"user": "user", "username": "user", "password": "password", "token": "token"}
 
 
 class Fields(StoreFields):
@@ -139,6 +139,23 @@ class NatsKvStore:
 
         await self._asked(f"deleting {key}", remove())
 
+    async def probe(self) -> str:
+        """Log in, and look for the bucket without creating it."""
+        import nats.js.errors
+
+        async def look() -> str:
+            if self._client is None or not self._client.is_connected:
+                self._client = await self._log_in()
+            try:
+                await self._client.jetstream(timeout=_ANSWER_SECONDS / 2).stream_info(f"KV_{self._fields.bucket}")
+            except nats.js.errors.NotFoundError as error:
+                if not self._fields.create_bucket:
+                    raise _no_bucket(self._where) from error
+                return f"{self._where} does not exist yet; run creates it"
+            return f"{self._where} answers"
+
+        return await self._asked("looking", look())
+
     async def close(self) -> None:
         """Close the connection."""
         client, self._client, self._bucket = self._client, None, None
@@ -152,19 +169,23 @@ class NatsKvStore:
         if not _PREFIX.match(prefix):
             raise _key_invalid(prefix, "as a prefix")
 
+        from nats.js.api import DeliverPolicy
+
         async def read() -> dict[str, tuple[bytes, int]]:
-            bucket = await self._open()
+            await self._open()
             # A subject filter ends at a dot; what lies between the dot and the end of the prefix is compared here.
-            subject = f"{prefix[: prefix.rfind('.') + 1]}>"
-            watcher = await bucket.watch(subject, ignore_deletes=True, meta_only=not values)
-            found: dict[str, tuple[bytes, int]] = {}
+            subjects = f"$KV.{self._fields.bucket}.{prefix[: prefix.rfind('.') + 1]}>"
+            newest = await self._client.jetstream(timeout=_ANSWER_SECONDS / 2).subscribe(
+                subjects,
+                stream=f"KV_{self._fields.bucket}",
+                ordered_consumer=True,
+                deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+                headers_only=not values,
+            )
             try:
-                while (entry := await watcher.updates(timeout=_LIST_SECONDS)) is not None:
-                    if entry.key.startswith(prefix):
-                        found[entry.key] = (entry.value or b"", entry.revision)
+                return await _read_all(newest, f"$KV.{self._fields.bucket}.", prefix)
             finally:
-                await watcher.stop()
-            return found
+                await newest.unsubscribe()
 
         return await self._asked(f"listing {prefix or 'everything'}", read(), seconds=None)
 
@@ -197,23 +218,26 @@ class NatsKvStore:
         return self._bucket
 
     async def _connect(self) -> None:
+        self._client = await self._log_in()
+        self._bucket = await self._find_bucket()
+        info = await self._client.jetstream().stream_info(f"KV_{self._fields.bucket}")
+        limits = [self._client.max_payload - _HEADER_BYTES, info.config.max_msg_size or 0]
+        self._largest = min(limit for limit in limits if limit > 0)
+        _LOG.debug("connected to %s", self._where)
+
+    async def _log_in(self) -> Any:
         import nats
 
-        self._client = await nats.connect(
+        return await nats.connect(
             [server.strip() for server in self._fields.url.split(",")],
             name="oci-sync",
             allow_reconnect=False,  # a call that fails makes a new connection; nothing waits in a queue meanwhile
             max_reconnect_attempts=1,
             connect_timeout=int(_ANSWER_SECONDS / 2),
             error_cb=self._hear,
-            tls=_tls(self._fields),
-            **_credentials(self._fields.credentials_path),
+            tls=self._tls(),
+            **login(self._fields.credentials_path),
         )
-        self._bucket = await self._find_bucket()
-        info = await self._client.jetstream().stream_info(f"KV_{self._fields.bucket}")
-        limits = [self._client.max_payload - _HEADER_BYTES, info.config.max_msg_size or 0]
-        self._largest = min(limit for limit in limits if limit > 0)
-        _LOG.debug("connected to %s", self._where)
 
     async def _find_bucket(self) -> Any:
         import nats.js.errors
@@ -224,14 +248,15 @@ class NatsKvStore:
             return await jetstream.key_value(self._fields.bucket)
         except nats.js.errors.BucketNotFoundError as error:
             if not self._fields.create_bucket:
-                raise SinkError(
-                    reason="StoreRefused",
-                    doing=f"opening {self._where}",
-                    cause="the bucket does not exist, and create_bucket is false",
-                    remedy="create the bucket, or set create_bucket (operator)",
-                ) from error
+                raise _no_bucket(self._where) from error
         config = KeyValueConfig(bucket=self._fields.bucket, history=1, replicas=self._fields.replicas)
         return await jetstream.create_key_value(config)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        fields = self._fields
+        if not (fields.ca_file or fields.client_cert or "tls://" in fields.url):
+            return None
+        return tls_context(fields.ca_file, fields.client_cert, fields.client_key)
 
     async def _hear(self, error: Exception) -> None:
         self._heard = str(error)[:300]
@@ -254,6 +279,26 @@ def build(fields: Fields, parts: Parts) -> Store:
 def check(fields: Fields) -> list[str]:
     """What is wrong with the key's template."""
     return check_store(fields)
+
+
+async def _read_all(newest: Any, bucket: str, prefix: str) -> dict[str, tuple[bytes, int]]:
+    """What an ordered consumer over the newest value of each key has to say until nothing is pending.
+
+    The client's own `watch` may call a bucket empty while its messages are on their way: it takes "nothing pending,
+    nothing handled yet" for the end. The server knows how many it sent, and that is asked here.
+    """
+    info = await newest.consumer_info()
+    is_done = not (info.num_pending + info.delivered.consumer_seq)
+    found: dict[str, tuple[bytes, int]] = {}
+    while not is_done:
+        message = await newest.next_msg(timeout=_LIST_SECONDS)
+        key = message.subject.removeprefix(bucket)
+        if key.startswith(prefix):
+            found.pop(key, None)
+            if not _DELETED.intersection(message.headers or ()):
+                found[key] = (message.data, message.metadata.sequence.stream)
+        is_done = message.metadata.num_pending == 0
+    return found
 
 
 def _check_key(key: str) -> None:
@@ -282,6 +327,15 @@ def _of_api(doing: str, error: Any) -> SinkError:
     )
 
 
+def _no_bucket(where: str) -> SinkError:
+    return SinkError(
+        reason="StoreRefused",
+        doing=f"opening {where}",
+        cause="the bucket does not exist, and create_bucket is false",
+        remedy="create the bucket, or set create_bucket (operator)",
+    )
+
+
 def _conflict(doing: str) -> SinkError:
     return SinkError(
         reason="StoreConflict",
@@ -306,54 +360,4 @@ def _of_connection(doing: str, error: BaseException, heard: str) -> SinkError:
         doing=doing,
         cause=said,
         remedy="check that NATS runs there with JetStream, and the address and TLS settings (operator)",
-    )
-
-
-def _tls(fields: Fields) -> ssl.SSLContext | None:
-    if not (fields.ca_file or fields.client_cert or "tls://" in fields.url):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=fields.ca_file)
-        if fields.client_cert:
-            context.load_cert_chain(fields.client_cert, fields.client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise CredentialsError(
-            reason="CredentialsUnreadable",
-            doing="reading ca_file, client_cert and client_key of NATS",
-            cause=getattr(error, "strerror", None) or type(error).__name__,
-            remedy="check the paths and that the files are PEM (operator)",
-        ) from error
-    return context
-
-
-def _credentials(path: Path | None) -> dict[str, Any]:
-    """The arguments of `nats.connect` that a credentials file stands for. Raises CredentialsError."""
-    if path is None:
-        return {}
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, getattr(error, "strerror", None) or "not UTF-8") from error
-    if "BEGIN NATS USER JWT" in text:
-        return {"user_credentials": str(path)}
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise _unreadable(path, "neither a .creds file nor JSON") from error
-    given = {_CREDENTIAL_NAMES[name]: value for name, value in _pairs(document) if name in _CREDENTIAL_NAMES}
-    if set(given) not in ({"user", "password"}, {"token"}) or not all(isinstance(v, str) for v in given.values()):
-        raise _unreadable(path, "it holds neither user and password nor token")
-    return given
-
-
-def _pairs(document: object) -> list[tuple[str, object]]:
-    return list(document.items()) if isinstance(document, dict) else []
-
-
-def _unreadable(path: Path, cause: str) -> CredentialsError:
-    return CredentialsError(
-        reason="CredentialsUnreadable",
-        doing=f"reading the NATS credentials {path}",
-        cause=cause,
-        remedy='give a .creds file, or JSON such as {"user": ..., "password": ...} or {"token": ...} (operator)',
     )

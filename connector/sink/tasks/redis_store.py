@@ -127,6 +127,11 @@ class RedisStore:
         if not await self._asked(f"deleting {key[:200]!r}", self._open().eval(_REMOVE, 1, key, replaced.value)):
             raise self._conflict(f"deleting {key[:200]!r}")
 
+    async def probe(self) -> str:
+        """PING."""
+        await self._asked("asking for a sign of life", self._open().ping())
+        return f"{self._fields.url} answers"
+
     async def close(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None

@@ -9,7 +9,7 @@ commit has a bound of its own and is never cut short by it.
 import asyncio
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,12 +31,13 @@ from connector.oci.manifest import Descriptor
 from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Pulled, Registry
+from connector.records.encoder import Encoder, Encoding, FormatName, HeaderStyle
+from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change, PullFacts
-from connector.records.formats import Format
 from connector.records.source_offset import SourceOffset, offset_record, short_hash
 from connector.source.changes import FileChange, compare
-from connector.source.release import Release
-from connector.source.source import Source
+from connector.source.release import Release, leave_out
+from connector.source.source import Oversize, Partitioner, Source
 from connector.telemetry import Phase
 
 _LOG = logging.getLogger("connector.source.oci_sync")
@@ -71,8 +72,31 @@ class Fields(TaskFields):
     binary: Literal["error", "base64", "skip"] = Field(
         "error", description="What to do with a file that is not UTF-8: refuse the artifact, send base64, leave it out."
     )
-    format: Literal["json", "raw"] = Field(
-        "json", description="How a file becomes a record's value: `json`, or `raw` for the file's own bytes."
+    format: FormatName = Field(
+        "json",
+        description="How a file becomes a record's value: `json`; `avro` (needs `schema_registry` in worker.yaml); "
+        "`raw` for the file's own bytes; `json_schema` for Kafka Connect sinks that want a schema without a registry.",
+    )
+    key_format: KeyFormat = Field(
+        "string",
+        description="How artifact and path become a record's key: `string` for `<artifact>#<path>`; `json`; `avro`. "
+        "Another one makes other keys, so give it a topic of its own.",
+    )
+    headers: HeaderStyle = Field(
+        "oci", description="`cloudevents` adds `ce_*` headers: every record is a CloudEvent in binary mode."
+    )
+    partitioner: Partitioner = Field(
+        "source",
+        description="Which hash chooses the partition: the artifact's (one source, one partition, in order) or the "
+        "`key`'s, as Kafka's own producer would.",
+    )
+    commit_record: bool = Field(
+        False, description="End each pull with a record of its own, key `<artifact>#`, that says what the pull was."
+    )
+    oversize: Oversize = Field(
+        "error",
+        description="What to do with a file whose record is larger than the topic's max.message.bytes: refuse the "
+        "artifact, leave the file out, or send the record without its content.",
     )
     topic: str | None = Field(
         None, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of the records; default `oci.<flow name>`."
@@ -121,28 +145,32 @@ class OciSync:
         source: Source,
         registry: Registry,
         blobs: Blobs,
-        encoder: Format,
+        encoding: Encoding,
         spool: Path,
         new_pull_id: Callable[[], str],
         now_ms: Callable[[], int],
         new_traceparent: Callable[[], str],
+        record_limit: Callable[[], Awaitable[int | None]],
     ) -> None:
         self.source = source
         self._registry = registry
         self._blobs = blobs
-        self._encoder = encoder
+        self._encoding = encoding
         self._spool = spool
         self._new_pull_id = new_pull_id
         self._now_ms = now_ms
         self._new_traceparent = new_traceparent
+        self._record_limit = record_limit
 
     def __repr__(self) -> str:
         return f"<OciSync {self.source.flow}/{self.source.name} {self.source.artifact}>"
 
     async def tick(
-        self, previous: SourceOffset | None, known_paths: Mapping[str, str], output: Output
+        self, previous: SourceOffset | None, known_paths: Mapping[str, str], output: Output, *, force: bool = False
     ) -> Unchanged | Pull:
-        """One look. `known_paths` are the paths readers may have, to short hashes: the offset's, or those recovered.
+        """One look; with `force`, a pull whatever the digest.
+
+        `known_paths` are the paths readers may have, to short hashes: the offset's, or those recovered.
 
         Raises every class of the tree but ConfigError and SinkError; the offset then stands where it stood.
         """
@@ -152,12 +180,14 @@ class OciSync:
                 head = await self._registry.head(source.reference)
                 clock.end("resolve")
                 faults.passing("resolved")
-                if self._is_unchanged(previous, head):
+                if not force and self._is_unchanged(previous, head):
                     _LOG.info(
                         "OCI manifest digest unchanged since last pull, skipping layer fetch",
                         extra={"artifact": source.artifact, "digest": head.digest},
                     )
                     return Unchanged(head.digest)
+                encoder = await self._encoding.prepare()
+                limit = None if source.oversize == "error" else await self._record_limit()
                 preparing = asyncio.create_task(output.prepare())
                 try:
                     pulled, changes = await self._pull(head, known_paths, clock)
@@ -167,7 +197,8 @@ class OciSync:
         except TimeoutError as error:
             raise self._too_slow() from error
         try:
-            return await self._commit(pulled, previous, changes.entries, output, clock)
+            fitted = await asyncio.to_thread(self._fit, changes.entries, encoder, limit)
+            return await self._commit(pulled, previous, fitted, encoder, output, clock)
         finally:
             changes.close()
 
@@ -204,11 +235,12 @@ class OciSync:
         self,
         pulled: Pulled,
         previous: SourceOffset | None,
-        changes: Sequence[FileChange],
+        fitted: "_Fitted",
+        encoder: Encoder,
         output: Output,
         clock: "_Phases",
     ) -> Pull:
-        source = self.source
+        source, changes = self.source, fitted.changes
         counts = {kind: sum(1 for entry in changes if entry.change is kind) for kind in Change}
         files = len(changes) - counts[Change.REMOVED]
         facts = PullFacts(
@@ -235,7 +267,9 @@ class OciSync:
             settings=source.settings,
             paths={entry.path: short_hash(entry.file.content_hash) for entry in changes if entry.file is not None},
         )
-        release = Release(source, facts, changes, self._encoder, self._new_traceparent(), offset.bytes)
+        release = Release(
+            source, facts, changes, encoder, self._new_traceparent(), offset.committed_at, fitted.by_reference
+        )
         own = offset_record(source.offsets_topic, source.offsets_partitions, source.flow, offset)
         committed = await output.commit(release, own)
         clock.end("commit")
@@ -252,6 +286,40 @@ class OciSync:
             },
         )  # fmt: skip
         return Pull(offset, counts, committed, clock.seconds)
+
+    def _fit(self, changes: Sequence[FileChange], encoder: Encoder, limit_bytes: int | None) -> "_Fitted":
+        """What is left of a pull when no record may be larger than that; None: the limit is of no interest."""
+        source = self.source
+        if limit_bytes is None:
+            return _Fitted(changes)
+        # As wide as these records could get: what is left out makes counts and positions shorter, deletes longer.
+        widest = PullFacts(
+            self._new_pull_id(), source.artifact, *("sha512:" + "0" * 128,) * 3, *(2 * len(changes),) * 2
+        )
+        large = Release(source, widest, changes, encoder, self._new_traceparent(), self._now_ms()).beyond(limit_bytes)
+        if not large:
+            return _Fitted(changes)
+        done = "sent by reference" if source.oversize == "reference" else "left out"
+        names = ", ".join(sorted(large)[:5]) + (", …" if len(large) > 5 else "")
+        _LOG.warning(
+            "%d files are too large for topic %s (max.message.bytes=%d) and are %s: %s",
+            len(large), source.topic, limit_bytes, done, names,
+            extra={"artifact": source.artifact, "flow": source.flow, "source": source.name},
+        )  # fmt: skip
+        if source.oversize == "reference":
+            return _Fitted(changes, large)
+        left = leave_out(changes, large)
+        if all(entry.file is None for entry in left) and not source.options.allow_empty:
+            raise self._nothing_left(limit_bytes)
+        return _Fitted(left)
+
+    def _nothing_left(self, limit_bytes: int) -> LayerError:
+        return LayerError(
+            reason="EmptyArtifact",
+            doing=f"leaving out what is too large for topic {self.source.topic} (max.message.bytes={limit_bytes})",
+            cause=f"every file of {self.source.artifact} is, and without files every reader would be emptied",
+            remedy="raise max.message.bytes of the topic, or set 'allow_empty' if that is meant (operator)",
+        )
 
     def _too_slow(self) -> TickTimeout:
         source = self.source
@@ -275,6 +343,12 @@ class OciSync:
 class _Extracted:
     entries: Sequence[FileChange]
     close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    changes: Sequence[FileChange]
+    by_reference: frozenset[str] = frozenset()
 
 
 class _Phases:

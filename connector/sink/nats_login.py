@@ -1,0 +1,59 @@
+"""How the NATS store proves who it is: `.creds` or JSON files, and TLS."""
+
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+from connector.errors import CredentialsError
+
+_CREDENTIAL_NAMES = {"user": "user", "username": "user", "password": "password", "token": "token"}
+
+
+def tls_context(ca_file: Path | None, client_cert: Path | None, client_key: Path | None) -> ssl.SSLContext:
+    """What checks the server, and shows our certificate. Raises CredentialsError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if client_cert:
+            context.load_cert_chain(client_cert, client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise CredentialsError(
+            reason="CredentialsUnreadable",
+            doing="reading ca_file, client_cert and client_key of NATS",
+            cause=getattr(error, "strerror", None) or type(error).__name__,
+            remedy="check the paths and that the files are PEM (operator)",
+        ) from error
+    return context
+
+
+def login(path: Path | None) -> dict[str, Any]:
+    """The arguments of `nats.connect` that a credentials file stands for. Raises CredentialsError."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, getattr(error, "strerror", None) or "not UTF-8") from error
+    if "BEGIN NATS USER JWT" in text:
+        return {"user_credentials": str(path)}
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise _unreadable(path, "neither a .creds file nor JSON") from error
+    given = {_CREDENTIAL_NAMES[name]: value for name, value in _pairs(document) if name in _CREDENTIAL_NAMES}
+    if set(given) not in ({"user", "password"}, {"token"}) or not all(isinstance(v, str) for v in given.values()):
+        raise _unreadable(path, "it holds neither user and password nor token")
+    return given
+
+
+def _pairs(document: object) -> list[tuple[str, object]]:
+    return list(document.items()) if isinstance(document, dict) else []
+
+
+def _unreadable(path: Path, cause: str) -> CredentialsError:
+    return CredentialsError(
+        reason="CredentialsUnreadable",
+        doing=f"reading the NATS credentials {path}",
+        cause=cause,
+        remedy='give a .creds file, or JSON such as {"user": ..., "password": ...} or {"token": ...} (operator)',
+    )

@@ -1,0 +1,59 @@
+"""Carry out what is asked of a source: the effect and the answer to the request in one fenced transaction."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from connector.kafka.record import Record
+from connector.kafka.transaction import Transactions
+from connector.records.request import Request, RequestKind, done_record
+from connector.records.source_offset import SourceOffset, offset_value
+
+_LOG = logging.getLogger(__name__)
+
+
+async def answer(
+    transactions: Transactions,
+    offsets_topic: str,
+    partition: int,
+    request: Request,
+    effect: Sequence[Record],
+    position: int,
+    limits: Mapping[str, int | None],
+) -> None:
+    """Commit the effect and the tombstone of the request. Raises OutputError; then the request waits on."""
+    await transactions.commit(effect, done_record(offsets_topic, partition, request), position, limits)
+    _LOG.info(
+        "carried out %s as %s asked", request.kind.value, request.by,
+        extra={"flow": request.flow, "artifact": request.artifact, "request_id": request.id},
+    )  # fmt: skip
+
+
+def offset_effect(offsets_topic: str, partition: int, request: Request, offset: SourceOffset | None) -> Record:
+    """The source offset as asked for; None is its tombstone: forget, pull again."""
+    return Record(offsets_topic, partition, request.offset_key, None if offset is None else offset_value(offset))
+
+
+def asked_offset(
+    request: Request, previous: SourceOffset | None, known_paths: Mapping[str, str]
+) -> SourceOffset | None:
+    """The offset that a reset (None) or a set asks for; what is not asked about stays as it was."""
+    if request.kind is RequestKind.RESET or request.digest is None:
+        return None
+    if previous is not None:
+        return replace(previous, digest=request.digest, manifest_digest=request.digest, committed_at=request.at)
+    return SourceOffset(
+        artifact=request.artifact,
+        digest=request.digest,
+        manifest_digest=request.digest,
+        media_type="",
+        pull_id=request.id,
+        previous_digest=None,
+        files=len(known_paths),
+        deletes=0,
+        bytes=0,
+        committed_at=request.at,
+        worker=request.by,
+        settings="",
+        paths=known_paths,
+    )

@@ -1,0 +1,61 @@
+"""The protocol is checked in every order of events; each guard is shown to be needed by taking it away."""
+
+from dataclasses import replace
+
+import pytest
+
+from connector.kafka.membership import TRANSITIONS, State
+from tests.model.explore import explore, told
+from tests.model.protocol import Rules, World, steps
+
+
+@pytest.mark.system  # not for its servers but for its ten seconds: `make test` runs it, `make check` need not wait
+def test_no_order_of_events_breaks_a_promise_and_every_world_can_settle() -> None:
+    explored = explore(Rules())
+
+    print(f"{explored.worlds} worlds, {explored.events} events")
+    assert explored.harm == "", told(explored.way)
+    assert explored.stuck == 0
+    assert explored.worlds > 100_000
+    assert explored.rows == set(TRANSITIONS), "a row of the code's table that never happens, or one that it lacks"
+
+
+@pytest.mark.parametrize(
+    ("taken_away", "harm"),
+    [
+        (Rules(generation_fence=False), "committed twice"),
+        (Rules(generation_fence=False), "older release follows"),
+        (Rules(one_producer_a_pull=False), "without its offset"),
+        (Rules(read_back=False), "committed twice"),
+        (Rules(restore_when_unsettled=False), "committed twice"),
+        (Rules(init_on_takeover=False, restore_to_high_watermark=False), "restored state is not"),
+    ],
+    ids=[
+        "no fence: a release twice", "no fence: an older release", "a producer used again", "no reading back",
+        "going on after a commit that nobody could settle", "a restore that overlooks an open transaction",
+    ],
+)  # fmt: skip
+def test_without_the_guard_there_is_a_way_to_harm(taken_away: Rules, harm: str) -> None:
+    explored = explore(taken_away, looking_for=harm)
+
+    assert harm in explored.harm
+    print(told(explored.way))
+
+
+def test_a_worker_restores_before_it_ticks_in_every_world_near_the_start() -> None:
+    near, seen = [World()], {World()}
+    for _ in range(9):
+        near = [after for world in near for _, after in steps(world, Rules()) if after not in seen]
+        seen.update(near)
+        for world in near:
+            for worker in world.workers:
+                assert worker.state is not State.RUNNING or worker.memory == world.committed[0]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("guard", ["init_on_takeover", "restore_to_high_watermark"])
+def test_of_the_two_guards_of_a_restore_either_is_enough(guard: str) -> None:
+    """Initialising aborts what is open; reading to the high watermark waits for it. The code does both."""
+    explored = explore(replace(Rules(), **{guard: False}))
+
+    assert explored.harm == "", told(explored.way)

@@ -1,0 +1,138 @@
+"""A schema registry that we did not write: Apicurio, fetched once a machine by Maven, one process a test module.
+
+Import the fixture into a test module: `from tests.system.apicurio import apicurio as apicurio`.
+"""
+
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tools.stack.cache import NETWORK, cache_folder, one_at_a_time
+from tools.stack.kafka_files import find_java
+from tools.stack.ports import free_ports
+from tools.stack.probes import HOST, http_answers
+from tools.stack.problem import ToolMissing
+from tools.stack.server import Launch, Port, Server
+from tools.stack.steps import run, step
+
+# The newest line that runs on Java 17.
+VERSION = "3.0.9"
+_ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
+_MAVEN = "Maven is needed: install it (Debian: apt-get install maven) and put mvn on PATH"
+
+
+class SchemaServer:
+    """Apicurio with its data in memory. `url` is where it speaks Confluent's API."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.url = f"http://{server.launch.address}/apis/ccompat/v7"
+
+    def stop(self) -> None:
+        """End it; what was registered is gone."""
+        self._server.stop()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+        self._server.pause()
+
+    def heal(self) -> None:
+        """Make it running and answering, whatever a test did to it."""
+        self._server.resume()
+        self._server.start()
+
+    def get(self, path: str) -> Any:
+        """What it answers, asked without any code of ours. Raises urllib.error.HTTPError."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def schema(self, schema_id: int) -> Any:
+        """The schema of an id, parsed."""
+        return json.loads(self.get(f"/schemas/ids/{schema_id}")["schema"])
+
+    def post(self, subject: str, schema: str) -> int:
+        """Register a schema as a stranger would; the status of the answer."""
+        request = urllib.request.Request(
+            f"{self.url}/subjects/{quote(subject, safe='')}/versions",
+            json.dumps({"schema": schema}).encode(),
+            {"Content-Type": "application/vnd.schemaregistry.v1+json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+def apicurio_folder() -> Path:
+    """Where the program lies, fetched if this machine has not got it. Raises StackError, ToolMissing."""
+    if shutil.which("mvn") is None:
+        raise ToolMissing("finding Maven for Apicurio", "mvn is not on PATH", _MAVEN)
+    folder = cache_folder() / f"apicurio-{VERSION}"
+    complete = folder / "complete"
+    if not complete.exists():
+        with one_at_a_time(folder):
+            if not complete.exists():
+                _fetch(folder)
+                complete.touch()
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    archive = f"apicurio-registry-app-{VERSION}-all.tar.gz"
+    maven = ("mvn", "-q", "-B", "dependency:get", f"-Dartifact={_ARTIFACT}", "-Dtransitive=false")
+    copy = ("mvn", "-q", "-B", "dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}")
+    with step(f"fetching Apicurio {VERSION} (Maven, 109 MB)"):
+        run("fetching Apicurio", list(maven), remedy=NETWORK)
+        run("fetching Apicurio", list(copy), remedy=NETWORK)
+        run("unpacking Apicurio", ["tar", "-xzf", folder / archive, "-C", folder], remedy=NETWORK)
+        (folder / archive).unlink()
+
+
+def start_apicurio(folder: Path, ends: ExitStack) -> SchemaServer:
+    """A fresh registry; about 5 s and 230 MB."""
+    program = apicurio_folder()
+    (port,) = free_ports(1)
+    runner = program / f"apicurio-registry-app-{VERSION}-runner.jar"
+    launch = Launch(
+        name="apicurio",
+        folder=folder,
+        command=[
+            str(find_java()), "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+            f"-Dquarkus.http.host={HOST}", f"-Dquarkus.http.port={port}", "-jar", str(runner),
+        ],
+        ports=(Port(port),),
+        is_ready=lambda: http_answers(port, "/apis/ccompat/v7/subjects"),
+    )  # fmt: skip
+    server = Server(launch, dies_with_us=True)
+    ends.callback(server.kill)
+    server.start()
+    return SchemaServer(server)
+
+
+@pytest.fixture(scope="module")
+def _apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaServer]:
+    with ExitStack() as ends:
+        try:
+            server = start_apicurio(tmp_path_factory.mktemp("apicurio"), ends)
+        except ToolMissing as missing:
+            if os.environ.get("CI") == "true" or os.environ.get("OCI_SYNC_REQUIRE_ALL") == "1":
+                raise
+            pytest.skip(str(missing))
+        yield server
+
+
+@pytest.fixture
+def apicurio(_apicurio: SchemaServer) -> SchemaServer:
+    """A schema registry, in service; subjects are named by the test."""
+    _apicurio.heal()
+    return _apicurio

@@ -1,0 +1,112 @@
+"""What is asked of a source through Kafka reaches its owner, is done once, and leaves the fence whole."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.system.product import COMMAND, Product, assert_whole, pulls_of, table_of
+from tests.system.servers import Broker, Oras, Registry
+
+pytestmark = pytest.mark.system
+
+FILES = {"a.yaml": "a: 1\n", "b.yaml": "b: 1\n"}
+
+
+@pytest.fixture
+def product(tmp_path: Path, kafka: Broker, registry: Registry, unique: str) -> Product:
+    return Product(tmp_path, kafka.bootstrap, f"{registry.host}/{unique}/flows:prod", unique, interval="1h")
+
+
+def offsets_verb(product: Product, verb: str, *arguments: str) -> str:
+    return _run([*COMMAND, "offsets", verb, "-c", str(product.worker_file), *arguments])
+
+
+def _run(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_a_reset_without_a_worker_joins_the_group_and_the_next_tick_sends_everything(
+    product: Product, oras: Oras
+) -> None:
+    oras.push(product.artifact, FILES)
+    assert product.run_once().returncode == 0
+
+    told = offsets_verb(product, "reset", "--yes", product.name)
+    forgotten = product.offsets()
+    assert product.run_once().returncode == 0
+
+    assert "done" in told
+    assert forgotten == {}
+    first, second = pulls_of(product.read())
+    assert_whole(second)
+    assert table_of(second) == FILES
+    assert len(first) == len(second) == 2
+
+
+def test_a_running_owner_carries_out_reset_trigger_pause_and_resume(product: Product, oras: Oras) -> None:
+    oras.push(product.artifact, FILES)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+
+        offsets_verb(product, "reset", "--yes", product.name)
+        product.wait_for_pulls(2)
+        assert product.offsets()
+
+        oras.push(product.artifact, {"a.yaml": "a: 2\n"})
+        assert "done" in _run(product.command("trigger", f"{product.name}/pull"))
+        product.wait_for_pulls(3)
+
+        _run(product.command("pause", product.name))
+        oras.push(product.artifact, {"a.yaml": "a: 3\n"})
+        worker.end()
+
+    # A pause outlives the worker; the next owner of the source keeps it.
+    with product.running() as heir:
+        _run(product.command("trigger", "--force", product.name))
+        product.wait_for_pulls(4)
+        oras.push(product.artifact, {"a.yaml": "a: 4\n"})
+        assert len(pulls_of(product.read())) == 4
+        _run(product.command("resume", product.name))
+        product.wait_for_pulls(5)
+        heir.end()
+
+    for pull in pulls_of(product.read()):
+        assert_whole(pull)
+    assert table_of(product.read()) == {"a.yaml": "a: 4\n"}
+
+
+def test_a_digest_that_is_set_counts_as_delivered(product: Product, oras: Oras) -> None:
+    oras.push(product.artifact, FILES)
+    assert product.run_once().returncode == 0
+    digest = oras.push(product.artifact, {"a.yaml": "a: 2\n"})
+
+    offsets_verb(product, "set", "--yes", "--digest", digest, product.name)
+    assert product.run_once().returncode == 0
+
+    assert len(pulls_of(product.read())) == 1
+    assert product.offsets().popitem()[1]["digest"] == digest
+
+
+def test_a_source_that_nobody_knows_is_named_with_those_that_are(product: Product, oras: Oras) -> None:
+    oras.push(product.artifact, FILES)
+    assert product.run_once().returncode == 0
+
+    result = product.call("trigger", "nobody/knows")
+
+    assert result.returncode == 1
+    assert product.name in result.stderr
+
+
+def test_the_offsets_are_listed_and_shown(product: Product, oras: Oras) -> None:
+    digest = oras.push(product.artifact, FILES)
+    assert product.run_once().returncode == 0
+
+    (row,) = json.loads(offsets_verb(product, "list", "-o", "json"))
+    (whole,) = json.loads(offsets_verb(product, "get", "-o", "json", product.name))
+
+    assert (row["flow"], row["digest"], row["files"]) == (product.name, digest, 2)
+    assert set(whole["paths"]) == set(FILES)
