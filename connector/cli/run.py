@@ -15,6 +15,7 @@ from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
 from connector.errors import OciSyncError, OutputError
+from connector.kafka.groups import group_members
 from connector.source.worker import Worker
 from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
@@ -167,7 +168,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *
 
 
 async def _refuse_a_group_in_use(parts: Parts) -> None:
-    members = await parts.topics.group_members(parts.worker.group)
+    members = await group_members(parts.clients, parts.topics.admin, parts.worker.group)
     if members:
         raise OutputError(
             reason="GroupInUse",

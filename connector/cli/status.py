@@ -1,9 +1,11 @@
 """`oci-sync status`: how every source and sink stands, from the worker's listener, else from the topics alone."""
 
+import asyncio
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,9 +31,22 @@ def status(
     output: Annotated[Output, typer.Option("-o", "--output", help="How to write it.")] = "table",
 ) -> None:
     """How every source and sink stands. Exit 0: all ready; 3: not ready."""
-    document = read_status(load_worker(config), url)
+    document = read_status(load_worker(config), url, _from_topics)
     typer.echo(written(document, output), nl=False)
     raise typer.Exit(0 if document["ready"] else NOT_READY)
+
+
+def _from_topics(worker: Worker) -> Json:
+    """What Kafka tells where no worker answers; only then are its clients worth importing."""
+    parts = import_module("connector.wiring.parts")
+    told = import_module("connector.wiring.status_from_topics")
+
+    async def ask_kafka() -> Json:
+        async with parts.open_parts(worker) as opened:
+            document: Json = await told.status_from_topics(opened)
+            return document
+
+    return asyncio.run(ask_kafka())
 
 
 def read_status(worker: Worker, url: str | None, from_topics: FromTopics | None = None) -> Json:

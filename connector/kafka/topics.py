@@ -35,11 +35,6 @@ _LEADER_ON_ITS_WAY = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.REPLICA_NOT_AVAILABLE,
 }
-_COORDINATOR_ON_ITS_WAY = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-}
 
 Manage = Literal["create", "check"]
 
@@ -168,7 +163,8 @@ class Topics:
         self._config_forbidden = False
 
     @property
-    def _admin(self) -> AdminClient:
+    def admin(self) -> AdminClient:
+        """The admin client itself, made when it is first asked for."""
         if self._admin_client is None:
             self._admin_client = self._clients.admin()
         return self._admin_client
@@ -176,7 +172,7 @@ class Topics:
     async def describe(self, names: Sequence[str]) -> dict[str, Topic]:
         """The topics that exist, by name; a missing one is not in the answer."""
         try:
-            metadata = await self._clients.call(self._admin.list_topics, None, _ADMIN_SECONDS)
+            metadata = await self._clients.call(self.admin.list_topics, None, _ADMIN_SECONDS)
         except KafkaException as error:
             raise self._clients.error("asking the cluster for its topics", kafka_error_of(error)) from error
         partitions = {
@@ -220,24 +216,6 @@ class Topics:
         """The first offset of each partition."""
         return await self._offsets(topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
 
-    async def group_members(self, group: str) -> list[str]:
-        """`client id @ host` of each live member of a consumer group; empty where there is no such group."""
-        deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
-        while True:
-            futures = self._admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
-            try:
-                description = await asyncio.wrap_future(futures[group])
-            except KafkaException as raised:
-                error = kafka_error_of(raised)
-                if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                    return []
-                # The first group of a cluster waits for its coordinator, a moved one for its new one.
-                if error.code() in _COORDINATOR_ON_ITS_WAY and asyncio.get_running_loop().time() < deadline:
-                    await asyncio.sleep(0.1)
-                    continue
-                raise self._clients.error(f"asking for the members of group {group}", error) from raised
-            return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
-
     def _check(self, spec: TopicSpec, topic: Topic) -> None:
         for cause, remedy in misfits(spec, topic, self._clients.bootstrap):
             raise OutputError(
@@ -259,7 +237,7 @@ class Topics:
             )
             for spec in specs
         ]
-        futures = self._admin.create_topics(new, operation_timeout=_ADMIN_SECONDS, request_timeout=_ADMIN_SECONDS)
+        futures = self.admin.create_topics(new, operation_timeout=_ADMIN_SECONDS, request_timeout=_ADMIN_SECONDS)
         for spec in specs:
             try:
                 await asyncio.wrap_future(futures[spec.name])
@@ -282,7 +260,7 @@ class Topics:
         if not names or self._config_forbidden:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        futures = self._admin.describe_configs(resources, request_timeout=_ADMIN_SECONDS)
+        futures = self.admin.describe_configs(resources, request_timeout=_ADMIN_SECONDS)
         configs: dict[str, Mapping[str, str]] = {}
         for resource, future in futures.items():
             try:
@@ -310,7 +288,7 @@ class Topics:
         waiting = list(partitions)
         deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
         while waiting:
-            futures = self._admin.list_offsets(
+            futures = self.admin.list_offsets(
                 {TopicPartition(topic, partition): spec for partition in waiting},
                 isolation_level=isolation,
                 request_timeout=_ADMIN_SECONDS,

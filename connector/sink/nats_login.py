@@ -1,12 +1,15 @@
 """How the NATS store proves who it is: `.creds` or JSON files, and TLS."""
 
 import json
+import re
 import ssl
 from pathlib import Path
 from typing import Any
 
 from connector.errors import CredentialsError
 
+_JWT = re.compile(r"-BEGIN NATS USER JWT-+\s+[\w.-]+\s+-+END NATS USER JWT-")
+_SEED = re.compile(r"-BEGIN USER NKEY SEED-+\s+(\w+)\s+-+END USER NKEY SEED-")
 _CREDENTIAL_NAMES = {"user": "user", "username": "user", "password": "password", "token": "token"}
 
 
@@ -35,6 +38,7 @@ def login(path: Path | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, getattr(error, "strerror", None) or "not UTF-8") from error
     if "BEGIN NATS USER JWT" in text:
+        _check_creds(path, text)
         return {"user_credentials": str(path)}
     try:
         document = json.loads(text)
@@ -44,6 +48,19 @@ def login(path: Path | None) -> dict[str, Any]:
     if set(given) not in ({"user", "password"}, {"token"}) or not all(isinstance(v, str) for v in given.values()):
         raise _unreadable(path, "it holds neither user and password nor token")
     return given
+
+
+def _check_creds(path: Path, text: str) -> None:
+    """The client would read the file in the middle of its handshake, where a broken one is no error of ours."""
+    import nkeys
+
+    seed = _SEED.search(text)
+    if seed is None or not _JWT.search(text):
+        raise _unreadable(path, "it has no whole JWT and seed")
+    try:
+        nkeys.from_seed(bytearray(seed[1].encode())).wipe()
+    except nkeys.NkeysError as error:
+        raise _unreadable(path, "its seed is none") from error
 
 
 def _pairs(document: object) -> list[tuple[str, object]]:

@@ -13,6 +13,7 @@ from connector import faults
 from connector.errors import OciSyncError, OutputError
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients, Property
+from connector.kafka.groups import group_members
 from connector.kafka.membership import Event
 from connector.kafka.notice import post
 from connector.kafka.ownership import Ownership
@@ -200,9 +201,12 @@ class Worker:
 
     async def _flows_of_the_living(self) -> dict[str, tuple[str, ...]]:
         restored = await self._changelog.read(self._group.offsets_topic, [NOTICE_PARTITION], read_notice)
-        members = {member.partition(" @ ")[0] for member in await self._topics.group_members(self._group.name)}
+        members = {
+            member.partition(" @ ")[0]
+            for member in await group_members(self._clients, self._topics.admin, self._group.name)
+        }
         notices = [one for one in restored[NOTICE_PARTITION].entries.values() if one is not None]
-        return {one.name: tuple(sorted(one.sources)) for one in notices if one.client_id in members}
+        return {one.name: tuple(sorted(one.sources)) for one in notices if one.client_id in living}
 
     async def _watch_kafka(self) -> None:
         """After a failure of the group, ask until the brokers answer again: the client itself says only when not."""

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from connector.errors import OutputError
+from connector.kafka.groups import group_members
 from connector.kafka.notice import post
 from connector.kafka.record import Record, partition_for
 from connector.records.request import Request, RequestKind, done_record, read_request, request_key, request_record
@@ -59,7 +60,7 @@ async def known(parts: Parts) -> Known:
         )
     restored = await parts.changelog.read(topic, list(range(found.partitions)), lambda record: record)
     records = [record for partition in restored.values() for record in partition.entries.values()]
-    members = tuple(await parts.topics.group_members(parts.worker.group))
+    members = tuple(await group_members(parts.clients, parts.topics.admin, parts.worker.group))
     notices = [notice for record in records if (notice := read_notice(record)) is not None]
     live = tuple(one for one in notices if any(member.partition(" @ ")[0] == one.client_id for member in members))
     return Known(found.partitions, _sources(records, live), live, members)

@@ -12,6 +12,7 @@ from connector.config.flow_file import Flow, Task
 from connector.config.problem import Finding
 from connector.config.worker_file import Worker
 from connector.errors import OciSyncError
+from connector.kafka.groups import group_members
 from connector.kafka.topics import TopicSpec, misfits, too_small
 from connector.oci.reference import parse_reference
 from connector.source.tasks import oci_sync
@@ -42,7 +43,7 @@ async def _kafka(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
     subject = f"kafka {parts.worker.bootstrap}"
     try:
         found = await parts.topics.describe([spec.name for spec in specs])
-        members = await parts.topics.group_members(parts.worker.group)
+        members = await group_members(parts.clients, parts.topics.admin, parts.worker.group)
     except OciSyncError as error:
         return [_failed(subject, error)]
     joined = f"{len(members)} live members" if members else "no live member"

@@ -159,9 +159,11 @@ async def test_an_endless_answer_is_given_up(fake: FakeSchemaRegistry) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sent"),
-    [({"username": "ci", "password": "corréct:horse"}, "Basic " + base64.b64encode("ci:corréct:horse".encode()).decode()),
-     ({"token": "abc.def"}, "Bearer abc.def")],
-)  # fmt: skip
+    [
+        ({"username": "ci", "password": "a:ü"}, "Basic " + base64.b64encode("ci:a:ü".encode()).decode()),
+        ({"token": "abc.def"}, "Bearer abc.def"),
+    ],
+)
 async def test_credentials_are_read_for_each_request_and_reach_no_message(
     fake: FakeSchemaRegistry, tmp_path: Path, content: dict[str, str], sent: str
 ) -> None:

@@ -12,17 +12,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """What was found. `harm` is the promise that broke and `way` how; `stuck` worlds can never settle again.
-
-    `rows` are the rows of the code's table that some event used.
-    """
+    """What was found. `harm` is the promise that broke and `way` how; `stuck` worlds can never settle again."""
 
     worlds: int
     events: int
     harm: str
     way: tuple[str, ...]
     stuck: int
-    rows: frozenset[tuple[State, Event]]
 
 
 def explore(rules: Rules, *, looking_for: str = "", limit: int = 2_000_000) -> Explored:
@@ -31,17 +27,19 @@ def explore(rules: Rules, *, looking_for: str = "", limit: int = 2_000_000) -> E
     With `looking_for`, only a harm with this text in it ends the search; beyond another harm it does not look. Raises
     RuntimeError beyond `limit` worlds: then the model is not the finite one it claims to be.
     """
-    first = start or World()
+    first = World()
     came_from: dict[World, tuple[World, str] | None] = {first: None}
     back: dict[World, list[World]] = {}
-    queue, events, names = deque([first]), 0, set[str]()
+    queue, events = deque([first]), 0
     while queue:
         world = queue.popleft()
         if harm := broken(world):
-            return Explored(len(came_from), events, harm, _way(came_from, world), 0, frozenset(names))
+            if looking_for in harm:
+                return Explored(len(came_from), events, harm, _way(came_from, world), 0)
+            if world.harm:
+                continue
         for name, after in steps(world, rules):
             events += 1
-            names.add(name)
             back.setdefault(after, []).append(world)
             if after not in came_from:
                 came_from[after] = (world, name)
@@ -49,7 +47,7 @@ def explore(rules: Rules, *, looking_for: str = "", limit: int = 2_000_000) -> E
                 if len(came_from) > limit:
                     raise RuntimeError(f"more than {limit} worlds")
     reach = _backwards(back, (world for world in came_from if is_settled(world)))
-    return Explored(len(came_from), events, "", (), len(came_from) - len(reach), frozenset(names))
+    return Explored(len(came_from), events, "", (), len(came_from) - len(reach))
 
 
 def _way(came_from: dict[World, tuple[World, str] | None], world: World) -> tuple[str, ...]:

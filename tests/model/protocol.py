@@ -207,6 +207,8 @@ def _restoring(world: World, who: int, rules: Rules) -> Iterator[Step]:
     if rules.init_on_takeover and worker.producer is Held.NONE:
         yield "initialises a producer", _initialised(world, who)
         return
+    if worker.producer is Held.STALE:
+        yield "is fenced while it restores", _doubt(world, who)
     # A read_committed reader stands before an open transaction; one that stops there has not seen the end.
     if rules.restore_to_high_watermark and any(world.open):
         return

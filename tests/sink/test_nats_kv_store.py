@@ -10,6 +10,9 @@ from connector.errors import CredentialsError
 from connector.sink.nats_login import login
 from connector.sink.tasks.nats_kv_store import Fields
 
+# The example of NATS's own documentation; it opens nothing.
+_SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+
 
 @pytest.mark.parametrize("url", ["nats://user:hunter2@host:4222", "http://host", "host:4222", "nats://"])
 def test_a_url_that_holds_credentials_or_is_none_is_refused_without_its_text(url: str) -> None:
@@ -33,11 +36,16 @@ def test_json_and_creds_files_are_told_apart_by_what_is_in_them(tmp_path: Path) 
     path.write_text(json.dumps({"token": "t"}))
     assert login(path) == {"token": "t"}
 
-    path.write_text("-----BEGIN NATS USER JWT-----\n")
+    path.write_text(
+        "-----BEGIN NATS USER JWT-----\neyJ0.eyJq.c2ln\n------END NATS USER JWT------\n"
+        f"-----BEGIN USER NKEY SEED-----\n{_SEED}\n------END USER NKEY SEED------\n"
+    )
     assert login(path) == {"user_credentials": str(path)}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"user": "u"}', b'{"token": 5}', b"\xff", b'{"a": "hunter2"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"user": "u"}', b'{"token": 5}', b"\xff", b'{"a": "hunter2"}', b"-BEGIN NATS USER JWT-"]
+)
 def test_a_credentials_file_that_is_none_is_told_without_its_content(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

@@ -147,7 +147,7 @@ def test_with_the_partitioner_key_no_partition_keeps_an_older_commit_record() ->
     sizes=st.lists(st.integers(0, 3000), max_size=8),
     limit=st.integers(600, 4000),
     name=st.sampled_from(FORMATS),
-    fill=st.sampled_from([b"x", b"\x01", b"\xff", '"'.encode()]),
+    fill=st.sampled_from([b"x", b"\x01", b"\xff", b'"']),
 )
 def test_what_is_beyond_the_limit_is_found_and_nothing_else(
     sizes: list[int], limit: int, name: FormatName, fill: bytes

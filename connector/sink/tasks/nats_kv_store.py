@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 
 from connector.config.task import LocalPath
 from connector.errors import ConfigError, OciSyncError, SinkError
+from connector.sink.nats_errors import api_error, bucket_missing, conflict, connection_error
 from connector.sink.nats_login import login, tls_context
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
@@ -33,7 +34,6 @@ _PREFIX = re.compile(r"[-/_=.a-zA-Z0-9]*\Z")
 # A value has neither header: the first marks a delete or purge, the second what the server removed by age.
 _DELETED = frozenset({"KV-Operation", "Nats-Marker-Reason"})
 _BUCKET = r"^[-_a-zA-Z0-9]{1,200}$"
-_WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
 _HEADER_BYTES = 200  # what a conditional put adds to the payload that max_payload counts
 _ANSWER_SECONDS = 10.0
 _LIST_SECONDS = 30.0  # silence between two entries of a list
@@ -150,7 +150,7 @@ class NatsKvStore:
                 await self._client.jetstream(timeout=_ANSWER_SECONDS / 2).stream_info(f"KV_{self._fields.bucket}")
             except nats.js.errors.NotFoundError as error:
                 if not self._fields.create_bucket:
-                    raise _no_bucket(self._where) from error
+                    raise bucket_missing(self._where) from error
                 return f"{self._where} does not exist yet; run creates it"
             return f"{self._where} answers"
 
@@ -201,13 +201,13 @@ class NatsKvStore:
         except OciSyncError:
             raise
         except nats.js.errors.KeyWrongLastSequenceError as error:
-            raise _conflict(doing) from error
+            raise conflict(doing) from error
         except nats.js.errors.APIError as error:
-            raise _of_api(doing, error) from error
+            raise api_error(doing, error) from error
         except (nats.errors.Error, TimeoutError, OSError) as error:
             heard, self._heard = self._heard, ""
             await self.close()
-            raise _of_connection(doing, error, heard) from error
+            raise connection_error(doing, error, heard) from error
 
     async def _open(self) -> Any:
         """The bucket, connected to."""
@@ -248,7 +248,7 @@ class NatsKvStore:
             return await jetstream.key_value(self._fields.bucket)
         except nats.js.errors.BucketNotFoundError as error:
             if not self._fields.create_bucket:
-                raise _no_bucket(self._where) from error
+                raise bucket_missing(self._where) from error
         config = KeyValueConfig(bucket=self._fields.bucket, history=1, replicas=self._fields.replicas)
         return await jetstream.create_key_value(config)
 
@@ -312,52 +312,4 @@ def _key_invalid(key: str, what: str) -> SinkError:
         doing=f"using {key[:200]!r} {what}",
         cause="NATS takes letters, digits and -/_=. without a dot at either end or two in a row",
         remedy="mend the template of the key (operator), or the file that it reads (publisher)",
-    )
-
-
-def _of_api(doing: str, error: Any) -> SinkError:
-    if error.err_code in _WRONG_REVISION:
-        return _conflict(doing)
-    transient = (error.code or 500) >= 500
-    return SinkError(
-        reason="StoreUnreachable" if transient else "StoreRefused",
-        doing=doing,
-        cause=f"{error.description or type(error).__name__} (code {error.code}, {error.err_code})",
-        remedy="check JetStream and the account's limits and permissions (operator)",
-    )
-
-
-def _no_bucket(where: str) -> SinkError:
-    return SinkError(
-        reason="StoreRefused",
-        doing=f"opening {where}",
-        cause="the bucket does not exist, and create_bucket is false",
-        remedy="create the bucket, or set create_bucket (operator)",
-    )
-
-
-def _conflict(doing: str) -> SinkError:
-    return SinkError(
-        reason="StoreConflict",
-        doing=doing,
-        cause="another writer changed the key meanwhile",
-        remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
-    )
-
-
-def _of_connection(doing: str, error: BaseException, heard: str) -> SinkError:
-    said = f"{error or type(error).__name__}" + (f"; the server said: {heard}" if heard else "")
-    refused = re.search("authorization|authentication|permissions violation", said, re.IGNORECASE)
-    if refused:
-        return SinkError(
-            reason="StoreRefused",
-            doing=doing,
-            cause=said,
-            remedy="check credentials_path, and the user's permissions on $JS.API.> and $KV.<bucket>.> (operator)",
-        )
-    return SinkError(
-        reason="StoreUnreachable",
-        doing=doing,
-        cause=said,
-        remedy="check that NATS runs there with JetStream, and the address and TLS settings (operator)",
     )

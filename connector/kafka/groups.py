@@ -1,0 +1,72 @@
+"""Consumer groups as others see them: who is in one, and how far it has read. Asked through the admin client."""
+
+import asyncio
+from dataclasses import dataclass
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from connector.kafka.clients import Clients, kafka_error_of
+from connector.kafka.topics import Topics
+
+_ADMIN_SECONDS = 15.0
+_COORDINATOR_ON_ITS_WAY = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLag:
+    """How many committed records of its topics a group has not committed as read, and how many members live."""
+
+    members: int
+    topics: tuple[str, ...]
+    records: int
+
+
+async def group_members(clients: Clients, admin: AdminClient, group: str) -> list[str]:
+    """`client id @ host` of each live member; empty where there is no such group. Raises OutputError."""
+    deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
+    while True:
+        futures = admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
+        try:
+            description = await asyncio.wrap_future(futures[group])
+        except KafkaException as raised:
+            error = kafka_error_of(raised)
+            if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            # The first group of a cluster waits for its coordinator, a moved one for its new one.
+            if error.code() in _COORDINATOR_ON_ITS_WAY and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.1)
+                continue
+            raise clients.error(f"asking for the members of group {group}", error) from raised
+        return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
+
+
+async def group_offsets(clients: Clients, admin: AdminClient, group: str) -> dict[tuple[str, int], int]:
+    """The committed offset of each partition; empty where the group has none. Raises OutputError."""
+    futures = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_ADMIN_SECONDS)
+    try:
+        found = await asyncio.wrap_future(futures[group])
+    except KafkaException as raised:
+        error = kafka_error_of(raised)
+        if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise clients.error(f"asking for the offsets of group {group}", error) from raised
+    return {(at.topic, at.partition): at.offset for at in found.topic_partitions or () if at.offset >= 0}
+
+
+async def group_lag(clients: Clients, topics: Topics, admin: AdminClient, group: str) -> GroupLag | None:
+    """The group's lag; None where there never was such a group. Raises OutputError."""
+    offsets = await group_offsets(clients, admin, group)
+    members = await group_members(clients, admin, group)
+    if not offsets and not members:
+        return None
+    behind = 0
+    for topic in sorted({topic for topic, _ in offsets}):
+        partitions = [partition for name, partition in offsets if name == topic]
+        ends = await topics.end_offsets(topic, partitions, committed=True)
+        behind += sum(max(0, ends[partition] - offsets[topic, partition]) for partition in partitions)
+    return GroupLag(len(members), tuple(sorted({topic for topic, _ in offsets})), behind)

@@ -1,0 +1,60 @@
+"""What NATS says when it does not do what was asked, in our words. Pure."""
+
+import re
+from typing import Any
+
+from connector.errors import SinkError
+
+_WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
+
+
+def api_error(doing: str, error: Any) -> SinkError:
+    """What JetStream answered instead of doing it."""
+    if error.err_code in _WRONG_REVISION:
+        return conflict(doing)
+    transient = (error.code or 500) >= 500
+    return SinkError(
+        reason="StoreUnreachable" if transient else "StoreRefused",
+        doing=doing,
+        cause=f"{error.description or type(error).__name__} (code {error.code}, {error.err_code})",
+        remedy="check JetStream and the account's limits and permissions (operator)",
+    )
+
+
+def bucket_missing(where: str) -> SinkError:
+    """There is no bucket, and none may be made."""
+    return SinkError(
+        reason="StoreRefused",
+        doing=f"opening {where}",
+        cause="the bucket does not exist, and create_bucket is false",
+        remedy="create the bucket, or set create_bucket (operator)",
+    )
+
+
+def conflict(doing: str) -> SinkError:
+    """The revision is not the one that was to be replaced."""
+    return SinkError(
+        reason="StoreConflict",
+        doing=doing,
+        cause="another writer changed the key meanwhile",
+        remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
+    )
+
+
+def connection_error(doing: str, error: BaseException, heard: str) -> SinkError:
+    """No answer, or a refusal; `heard` is what the server said beside it."""
+    said = f"{error or type(error).__name__}" + (f"; the server said: {heard}" if heard else "")
+    refused = re.search("authorization|authentication|permissions violation", said, re.IGNORECASE)
+    if refused:
+        return SinkError(
+            reason="StoreRefused",
+            doing=doing,
+            cause=said,
+            remedy="check credentials_path, and the user's permissions on $JS.API.> and $KV.<bucket>.> (operator)",
+        )
+    return SinkError(
+        reason="StoreUnreachable",
+        doing=doing,
+        cause=said,
+        remedy="check that NATS runs there with JetStream, and the address and TLS settings (operator)",
+    )
