@@ -201,10 +201,8 @@ class Worker:
 
     async def _flows_of_the_living(self) -> dict[str, tuple[str, ...]]:
         restored = await self._changelog.read(self._group.offsets_topic, [NOTICE_PARTITION], read_notice)
-        members = {
-            member.partition(" @ ")[0]
-            for member in await group_members(self._clients, self._topics.admin, self._group.name)
-        }
+        members = await group_members(self._clients, self._topics.admin, self._group.name)
+        living = {member.partition(" @ ")[0] for member in members}
         notices = [one for one in restored[NOTICE_PARTITION].entries.values() if one is not None]
         return {one.name: tuple(sorted(one.sources)) for one in notices if one.client_id in living}
 

@@ -218,6 +218,9 @@ def _restoring(world: World, who: int, rules: Rules) -> Iterator[Step]:
 
 def _running(world: World, who: int, rules: Rules) -> Iterator[Step]:
     worker = world.workers[who]
+    if worker.phase <= Phase.READY and worker.producer is not Held.NONE:
+        idle = worker._replace(phase=Phase.IDLE, pull=0, producer=Held.NONE)
+        yield "ends its tick without a commit", _with(world, who, idle)
     match worker.phase:
         case Phase.IDLE if worker.memory != world.registry:
             yield "sees a new digest", _with(world, who, worker._replace(phase=Phase.RESOLVED, pull=world.registry))

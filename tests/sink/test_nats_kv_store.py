@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
+import nkeys
 import pytest
 from pydantic import ValidationError
 
 from connector.errors import CredentialsError
 from connector.sink.nats_login import login
 from connector.sink.tasks.nats_kv_store import Fields
-
-# The example of NATS's own documentation; it opens nothing.
-_SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 
 
 @pytest.mark.parametrize("url", ["nats://user:hunter2@host:4222", "http://host", "host:4222", "nats://"])
@@ -36,9 +34,10 @@ def test_json_and_creds_files_are_told_apart_by_what_is_in_them(tmp_path: Path) 
     path.write_text(json.dumps({"token": "t"}))
     assert login(path) == {"token": "t"}
 
+    seed = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
     path.write_text(
         "-----BEGIN NATS USER JWT-----\neyJ0.eyJq.c2ln\n------END NATS USER JWT------\n"
-        f"-----BEGIN USER NKEY SEED-----\n{_SEED}\n------END USER NKEY SEED------\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     )
     assert login(path) == {"user_credentials": str(path)}
 

@@ -8,11 +8,10 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -59,13 +58,10 @@ class SchemaServer:
         """The schema of an id, parsed."""
         return json.loads(self.get(f"/schemas/ids/{schema_id}")["schema"])
 
-    def post(self, subject: str, schema: str) -> int:
-        """Register a schema as a stranger would; the status of the answer."""
-        request = urllib.request.Request(
-            f"{self.url}/subjects/{quote(subject, safe='')}/versions",
-            json.dumps({"schema": schema}).encode(),
-            {"Content-Type": "application/vnd.schemaregistry.v1+json"},
-        )
+    def post(self, path: str, document: Mapping[str, str], method: str = "POST") -> int:
+        """Ask as a stranger would; the status of the answer."""
+        headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return int(answer.status)

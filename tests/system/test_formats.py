@@ -81,7 +81,7 @@ class Reader:
         """The file's bytes."""
         if name == "raw":
             return bytes(record.value)
-        document = self.avro(record.value) if name == "avro" else json.loads(record.value)
+        document: Any = self.avro(record.value) if name == "avro" else json.loads(record.value)
         document = document["payload"] if name == "json_schema" else document
         assert list(document) == ["path", "content", "digest", "artifact_digest"]
         text = document["content"].encode()
@@ -108,7 +108,7 @@ def as_bytes(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
 
 
 def text(name: str, record: Any) -> str:
-    return {header: data.decode() for header, data in record.headers}.get(name, "")
+    return str({header: data.decode() for header, data in record.headers}.get(name, ""))
 
 
 def new_topic(kafka: Broker, name: str, partitions: int, **config: str) -> None:
@@ -122,8 +122,15 @@ def new_topic(kafka: Broker, name: str, partitions: int, **config: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "key_format"),
-    [("avro", "avro"), ("avro", "string"), ("json_schema", "json"), ("raw", "avro"), ("json", "json"), ("raw", "string")],
-)  # fmt: skip
+    [
+        ("avro", "avro"),
+        ("avro", "string"),
+        ("json_schema", "json"),
+        ("raw", "avro"),
+        ("json", "json"),
+        ("raw", "string"),
+    ],
+)
 def test_a_stranger_rebuilds_the_artifact_from_every_format(
     kafka: Broker, registry: Registry, oras: Oras, apicurio: SchemaServer, tmp_path: Path, unique: str,
     name: str, key_format: str,
@@ -199,28 +206,44 @@ def test_who_must_not_register_is_refused_until_somebody_else_has(
     assert accepted.returncode == 0, accepted.stderr
 
 
-def test_a_subject_that_holds_another_schema_is_a_refusal_and_no_record(
+def test_a_subject_whose_rule_refuses_our_schema_gets_no_record(
     kafka: Broker, registry: Registry, oras: Oras, apicurio: SchemaServer, tmp_path: Path, unique: str
 ) -> None:
     artifact = f"{registry.host}/{unique}:prod"
     worker = {"schema_registry": {"url": apicurio.url}}
     product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task={"format": "avro"}, worker=worker)
     oras.push(artifact, {"a.yaml": "1"})
-    assert schemas(product, "register").returncode == 0
     other = '{"type":"record","name":"OciFile","namespace":"io.ocisync.v1","fields":[{"name":"x","type":"int"}]}'
-    assert apicurio.post(f"{product.topic}-value", other) == 409
-    assert apicurio.post(f"oci.{unique}x-value", other) == 200
+    assert apicurio.post(f"/subjects/{product.topic}-value/versions", {"schema": other}) == 200
+    assert apicurio.post(f"/config/{product.topic}-value", {"compatibility": "BACKWARD"}, method="PUT") == 200
 
-    topic = f"oci.{unique}x"
-    strict = {"schema_registry": {"url": apicurio.url, "auto_register": False}}
-    task = {"format": "avro", "topic": topic}
-    product = Product(tmp_path / "q", kafka.bootstrap, artifact, unique, task=task, worker=strict)
-
-    refused = product.run_once()
+    refused, checked = product.run_once(), schemas(product, "check")
 
     assert refused.returncode == 1
-    assert "is not registered" in refused.stderr
-    assert Reader(kafka.bootstrap).records(topic, committed=False) == []
+    assert "HTTP 409" in refused.stderr
+    assert Reader(kafka.bootstrap).records(product.topic, committed=False) == []
+    assert (checked.returncode, "incompatible" in checked.stdout) == (1, True)
+
+
+def test_another_option_emits_anew_although_the_digest_stands(
+    kafka: Broker, registry: Registry, oras: Oras, tmp_path: Path, unique: str
+) -> None:
+    artifact = f"{registry.host}/{unique}:prod"
+    oras.push(artifact, {"a.yaml": "1"})
+    for task in (
+        {},
+        {"headers": "cloudevents"},
+        {"headers": "cloudevents"},
+        {"commit_record": True},
+        {"format": "raw"},
+    ):
+        product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task)
+        assert product.run_once().returncode == 0
+
+    records = Reader(kafka.bootstrap).records(product.topic)
+
+    assert len({text("oci.pull_id", record) for record in records}) == 4
+    assert "(commit record)" in product.call("peek", product.topic).stdout
 
 
 def test_end_marks_cloud_events_and_the_keys_own_hash_hold_for_readers(
