@@ -50,6 +50,10 @@ test: fetch ## all tests, unit and system, that take under a minute each
 test-long: fetch ## the tests that take longer
 	@$(BIN)/pytest -q -m long
 
+.PHONY: chaos
+chaos: fetch ## every fault of docs/chaos.md, at least 100 kills, and a table (about 10 minutes; ARGS="--seed 7 --only frozen")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: format
 format: $(READY) ## rewrite the code in the house's format
 	@$(BIN)/ruff format .

@@ -1,7 +1,8 @@
 """Named points of a tick at which a test may kill or stop the process; silent unless the environment asks.
 
 `OCI_SYNC_FAULT=kill:<point>` ends the process there as a power cut would; `stop:<point>` freezes it (SIGSTOP), as a
-hypervisor does. Each point is passed in the order of POINTS. Only the system tests set the variable.
+hypervisor does, the first time it is passed. Each point is passed in the order of POINTS. Only the system tests set the
+variable.
 """
 
 import os
@@ -24,9 +25,11 @@ POINTS = (
 )
 
 _ACTION, _, _POINT = os.environ.get("OCI_SYNC_FAULT", "").partition(":")
+_ARMED = {_POINT}
 
 
 def passing(point: str) -> None:
     """Say that the process passes a point; does nothing unless the environment names it."""
-    if point == _POINT:
+    if point in _ARMED:
+        _ARMED.clear()
         os.kill(os.getpid(), signal.SIGSTOP if _ACTION == "stop" else signal.SIGKILL)

@@ -51,6 +51,15 @@ class Credentials:
                 found.append(credential)
         return tuple(found)
 
+    def told(self, candidates: tuple[Credential, ...], host: str) -> str:
+        """Which login a request had, for the message about its refusal; no secret in it."""
+        if self._path is None:
+            return "asked anonymously, for the task has no credentials_path"
+        if not candidates:
+            return f"asked anonymously, for no entry of {self._path} is for {host}"
+        names = [f"{one.entry!r}" + (f" (user {one.username!r})" if one.username else "") for one in candidates]
+        return f"asked with the entry {', '.join(names)} of {self._path}"
+
     def _usable(self, entry: Entry) -> Credential:
         if entry.credential is None:
             raise self._unreadable(entry.problem)

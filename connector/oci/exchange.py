@@ -89,6 +89,9 @@ class Exchange:
         error = describe(response, body, ask.doing, self.hosts.clock.now())
         if error.retry_after is not None:
             self.hosts.host(origin_of(response.url)).hold(error.retry_after)
+        if error.reason in ("Unauthorized", "Forbidden"):
+            candidates = await self.credentials.candidates(reference)
+            raise _with_login(error, self.credentials.told(candidates, reference.registry))
         raise error
 
     def _say_warnings(self, reference: Reference, response: Response) -> None:
@@ -316,6 +319,18 @@ def _redirect_refused(ask: Ask, current: Origin, location: str, cause: str) -> R
         doing=ask.doing,
         cause=f"{current.authority} redirects to {shown!r}, which is not followed: {cause}",
         remedy="ask who runs the registry",
+    )
+
+
+def _with_login(error: RegistryError, login: str) -> RegistryError:
+    """The same refusal, with what was sent: at 3 a.m. that is the first question."""
+    return RegistryError(
+        reason=error.reason,
+        doing=error.doing,
+        cause=f"{error.cause}; {login}",
+        remedy=error.remedy,
+        transient=error.transient,
+        retry_after=error.retry_after,
     )
 
 

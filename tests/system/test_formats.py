@@ -28,6 +28,13 @@ pytestmark = pytest.mark.system
 
 BINARY = b"\x00\xff\xfe binary"
 FIRST: dict[str, str | bytes] = {"a.yaml": "a: 1\n", "b/ü.txt": "grüße\n", "logo.bin": BINARY, "empty": ""}
+OPTIONS: list[dict[str, object]] = [
+    {},
+    {"headers": "cloudevents"},
+    {"headers": "cloudevents"},
+    {"commit_record": True},
+    {"format": "raw"},
+]
 SECOND: dict[str, str | bytes] = {"a.yaml": "a: 2\n", "c.yaml": "new\n", "logo.bin": BINARY, "empty": ""}
 
 
@@ -230,20 +237,19 @@ def test_another_option_emits_anew_although_the_digest_stands(
 ) -> None:
     artifact = f"{registry.host}/{unique}:prod"
     oras.push(artifact, {"a.yaml": "1"})
-    for task in (
-        {},
-        {"headers": "cloudevents"},
-        {"headers": "cloudevents"},
-        {"commit_record": True},
-        {"format": "raw"},
-    ):
-        product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task)
+    made = [
+        Product(tmp_path / f"p{number}", kafka.bootstrap, artifact, unique, task=task)
+        for number, task in enumerate(OPTIONS)
+    ]
+
+    for product in made:
         assert product.run_once().returncode == 0
 
-    records = Reader(kafka.bootstrap).records(product.topic)
+    topic = made[0].topic
+    records = Reader(kafka.bootstrap).records(topic)
 
     assert len({text("oci.pull_id", record) for record in records}) == 4
-    assert "(commit record)" in product.call("peek", product.topic).stdout
+    assert "(commit record)" in made[0].call("peek", topic).stdout
 
 
 def test_end_marks_cloud_events_and_the_keys_own_hash_hold_for_readers(
