@@ -26,8 +26,13 @@ class GroupLag:
     records: int
 
 
-async def group_members(clients: Clients, admin: AdminClient, group: str) -> list[str]:
-    """`client id @ host` of each live member; empty where there is no such group. Raises OutputError."""
+async def group_members(
+    clients: Clients, admin: AdminClient, group: str, *, but_instance: str | None = None
+) -> list[str]:
+    """`client id @ host` of each live member; empty where there is no such group. Raises OutputError.
+
+    `but_instance` leaves out the static member of that name: ourselves, from an earlier run.
+    """
     deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
     while True:
         futures = admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
@@ -42,7 +47,11 @@ async def group_members(clients: Clients, admin: AdminClient, group: str) -> lis
                 await asyncio.sleep(0.1)
                 continue
             raise clients.error(f"asking for the members of group {group}", error) from raised
-        return [f"{member.client_id} @ {member.host.lstrip('/')}" for member in description.members]
+        return [
+            f"{member.client_id} @ {member.host.lstrip('/')}"
+            for member in description.members
+            if but_instance is None or member.group_instance_id != but_instance
+        ]
 
 
 async def group_offsets(clients: Clients, admin: AdminClient, group: str) -> dict[tuple[str, int], int]:

@@ -153,7 +153,11 @@ class Ownership:
             with self._lock:
                 self._published = None
             consumer.close()
+            # A member with a fatal error (its instance id is another's now) closes without being told of a revocation.
+            if self._assignment:
+                self._tell(self._owner.revoked(self._assignment, lost=True))
             with self._lock:
+                self._assignment = frozenset()
                 self._consumer = None
 
     def _publish(self, consumer: Consumer) -> None:

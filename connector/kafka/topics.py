@@ -89,6 +89,23 @@ def layer_topic(name: str, *, partitions: int, replication_factor: int, max_file
     )
 
 
+def compacted_topic(name: str, *, partitions: int, max_value_size: int) -> TopicSpec:
+    """The topic of a store: compacted, tombstones kept for a week."""
+    needed = max_value_size + 65_536
+    return TopicSpec(
+        name=name,
+        partitions=partitions,
+        replication_factor=-1,
+        config={
+            "cleanup.policy": "compact",
+            "delete.retention.ms": "604800000",
+            "max.message.bytes": str(needed),
+        },
+        max_message_bytes=0,  # an existing topic may take less; a value that does not fit is refused by its size
+        purpose="a store",
+    )
+
+
 def offsets_topic(name: str, *, partitions: int, replication_factor: int) -> TopicSpec:
     """The topic of source offsets (contract 2): compacted, small segments so that a restore reads little.
 

@@ -63,6 +63,8 @@ class Transactions:
         self._timeout_seconds = timeout_seconds
         self._lock = asyncio.Lock()
         self._ready: Producer | None = None
+        self.in_doubt = False
+        """Whether a commit may have taken place that nobody could settle: the partition must be restored first."""
 
     def __repr__(self) -> str:
         return f"<Transactions {self._transactional_id} {'ready' if self._ready else 'idle'}>"
@@ -75,6 +77,10 @@ class Transactions:
         async with self._lock:
             if self._ready is None:
                 self._ready = await self._initialised(limits)
+
+    def restored(self) -> None:
+        """The partition was read anew, behind a new producer: what was in doubt is known."""
+        self.in_doubt = False
 
     async def discard(self) -> None:
         """Throw away a producer that was made ready and not used."""
@@ -115,6 +121,7 @@ class Transactions:
                     _LOG.info("%s before the partition was given up: %s", doing, running.exception() or "committed")
                 raise
             except OutcomeUnknown as unknown:
+                self.in_doubt = True
                 await self._settle(unknown.error, offset, limits)
             finally:
                 await asyncio.shield(self._clients.call(close, producer))
@@ -140,12 +147,14 @@ class Transactions:
         """Find out whether a commit without an answer took place; returns if it did, raises if it did not.
 
         A new producer with the same id completes or aborts the old transaction; then the offset's bytes tell, since
-        they hold this pull's id. Only the owner may do this: a stranger's producer would fence the owner's.
+        they hold this pull's id. Only the owner may do this: a stranger's producer would fence the owner's. Where no
+        broker can be asked either, `in_doubt` stays: to pull on from memory would commit the same release twice.
         """
         _LOG.warning("the outcome of a commit is unknown, reading the offset back: %s", error)
         self._prover.fence({self._partition: 0})
         self._ready = await self._initialised(limits)
         restored = await self._changelog.read(self._offsets_topic, [self._partition], lambda record: record.value)
+        self.in_doubt = False
         if restored[self._partition].entries.get(offset.key) == offset.value:
             _LOG.info("the commit had taken place")
             return

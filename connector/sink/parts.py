@@ -1,14 +1,16 @@
 """What every task of the sink half is handed when it is built."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Settings that a task does not have in its own fields.
 
-    `max_total_size` is the worker's limit for the bytes of one snapshot.
+    `max_total_size` is the worker's limit for the bytes of one snapshot; `kafka` are its librdkafka properties.
     """
 
     flow: str
     max_total_size: int = 100_000_000
+    kafka: Mapping[str, str | int | float | bool] = field(default_factory=dict)

@@ -165,6 +165,7 @@ class OwnedPartition:
         started = monotonic()
         await self.prepare()
         restored = await self._around.restorer.restore(self.number, [one.source for one in self.sources])
+        self._transactions.restored()
         self._position = restored.position
         self._offsets = dict(restored.offsets)
         self._known_paths = dict(restored.known_paths)
@@ -202,13 +203,17 @@ class OwnedPartition:
             triggers = desk.waiting(RequestKind.TRIGGER)
             if error is None and (desk.wants_tick() or not desk.paused):
                 error = await self._tick(scheduled, force=any(request.force for request in triggers))
-                if error is None or error.reason not in _LOOK_AGAIN:
+                if error is None or not self._is_doubtful(error):
                     error = await self._settle(triggers, desk) or error
-            if error is not None and error.reason in _LOOK_AGAIN:
+            if error is not None and self._is_doubtful(error):
                 raise _LookAgain
             if self._around.once:
                 return
             await self._wait(scheduled, desk, error, monotonic() - started)
+
+    def _is_doubtful(self, error: OciSyncError) -> bool:
+        """Whether the topic knows better than our memory: after a fence, or a commit whose outcome nobody could ask."""
+        return error.reason in _LOOK_AGAIN or self._transactions.in_doubt
 
     async def _wait(
         self, scheduled: ScheduledSource, desk: Desk, error: OciSyncError | None, took_seconds: float

@@ -105,15 +105,3 @@ class Release:
         key = self._encoder.key(source.artifact, file.path)
         number = source.record_partition(key) if partition is None else partition
         return self._encoder.record(file, key, source.topic, number, self._shared, self._time_ms)
-
-
-def leave_out(changes: Sequence[FileChange], paths: Collection[str]) -> tuple[FileChange, ...]:
-    """The changes without the files of these paths: as if the artifact had not got them. Pure.
-
-    So a path that the last snapshot had is removed now, for its old content would be a lie; a new one never was.
-    """
-    gone = [entry for entry in changes if entry.path in paths]
-    files = [entry for entry in changes if entry.file is not None and entry.path not in paths]
-    removed = [entry for entry in changes if entry.file is None]
-    removed += [FileChange(entry.path, Change.REMOVED, None) for entry in gone if entry.change is not Change.ADDED]
-    return (*files, *sorted(removed, key=lambda entry: entry.path))

@@ -15,8 +15,10 @@ from connector.errors import OciSyncError
 from connector.kafka.groups import group_members
 from connector.kafka.topics import TopicSpec, misfits, too_small
 from connector.oci.reference import parse_reference
+from connector.sink.flow_sink import build_lines
 from connector.source.tasks import oci_sync
 from connector.wiring.parts import Parts, open_parts
+from connector.wiring.sink_half import sink_parts
 from connector.wiring.source_half import build_registry, build_source, sync_tasks, topic_specs
 
 _AT_ONCE = 8
@@ -35,6 +37,25 @@ async def probe(worker: Worker, flows: Sequence[Flow]) -> list[Finding]:
         asked = [ask(flow, task) for flow in flows for task in sync_tasks(flow)]
         for found in await asyncio.gather(*asked):
             findings.extend(found)
+        for flow in flows:
+            findings.extend(await _stores(parts, flow))
+    return findings
+
+
+async def _stores(parts: Parts, flow: Flow) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        lines = build_lines(flow, sink_parts(parts, flow))
+    except OciSyncError as error:
+        return [_failed(f"{flow.name}", error)]
+    for line in lines:
+        subject = f"{flow.name}/{line.chain.name}"
+        try:
+            findings.append(Finding(subject, None, await line.chain.probe()))
+        except OciSyncError as error:
+            findings.append(_failed(subject, error))
+        finally:
+            await line.chain.close()
     return findings
 
 

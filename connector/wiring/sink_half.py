@@ -54,9 +54,13 @@ def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
 
 def build_pipeline(parts: Parts, flow: Flow, feed: GroupFeed) -> Pipeline:
     """The sink half of one flow. Raises ConfigError for a chain of tasks that is none."""
-    sink_parts = SinkParts(flow=flow.name, max_total_size=parts.worker.limits.max_total_size)
-    lines = build_lines(flow, sink_parts)
+    lines = build_lines(flow, sink_parts(parts, flow))
     return Pipeline(flow.name, lines, feed, formats_of(flow), parts.status, SystemClock())
+
+
+def sink_parts(parts: Parts, flow: Flow) -> SinkParts:
+    """What the tasks of the flow's sink half are built with."""
+    return SinkParts(flow=flow.name, max_total_size=parts.worker.limits.max_total_size, kafka=parts.worker.kafka)
 
 
 def formats_of(flow: Flow) -> Mapping[str, Format]:

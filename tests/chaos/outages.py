@@ -16,6 +16,8 @@ _LONG_SECONDS = 8.0
 # The transaction's time-out is 60 s, settling it takes 30 more, and asking the cluster 15.
 PAST_EVERY_DEADLINE_SECONDS = 110.0
 _PAST_TRANSACTION_SECONDS = 70.0
+# A frozen broker keeps its connections, so a request to it is given up only after socket.timeout.ms, a minute.
+_PAST_REQUESTS_SECONDS = 150.0
 
 Fault = Callable[[Link], None]
 
@@ -100,7 +102,7 @@ def node_lost(
     node = target(scene)
     (cluster.pause if freeze else cluster.kill)(node)
     worker.process.send_signal(signal.SIGCONT)
-    scene.await_newest(60)
+    scene.await_newest(_PAST_REQUESTS_SECONDS if freeze else 60)
     scene.push()
     scene.await_newest(60)
     (cluster.resume if freeze else cluster.start)(node)

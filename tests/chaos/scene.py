@@ -12,6 +12,7 @@ workers, and only then reads and checks.
 
 import random
 import re
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from tests.chaos.checker import Violation, check, duplicates, longest_stall, pulls_of
-from tests.chaos.evidence import Evidence, Release
+from tests.chaos.evidence import Entry, Evidence, Release
 from tests.chaos.report import Row
 from tests.chaos.watch import Watcher, ends_of, read_all
 from tests.fakes.registry import FakeRegistry
@@ -73,14 +74,21 @@ class Scene:
         return running
 
     def end_workers(self) -> None:
-        """SIGTERM to all that live, and their ends awaited. Frozen ones are woken."""
-        for running, _ in self._workers:
+        """SIGTERM to all that live, and their ends awaited; frozen ones are woken. Raises RuntimeError for one that
+        does not end in good order within 30 s."""
+        workers, self._workers = self._workers, []
+        for running, _ in workers:
             if running.process.poll() is None:
                 running.process.terminate()
-                running.process.send_signal(18)  # SIGCONT: a frozen process takes no SIGTERM
-        workers, self._workers = self._workers, []
-        for _, ends in workers:
-            ends.close()
+                running.process.send_signal(signal.SIGCONT)  # a frozen process takes no SIGTERM
+        stuck = []
+        for running, ends in workers:
+            try:
+                ends.close()
+            except subprocess.TimeoutExpired:
+                stuck.append(running.text()[-3000:])
+        if stuck:
+            raise RuntimeError("a worker did not end within 30 s of SIGTERM:\n" + "\n".join(stuck))
 
     # ---- what is waited for ------------------------------------------------------------------------------------
 
@@ -146,11 +154,23 @@ class Scene:
         return release
 
     def _written_while_idle(self) -> int:
-        before = self._ends()
+        before = self._written()
         heads = self.registry.count("HEAD ")
         self.await_that("idle ticks", lambda: self.registry.count("HEAD ") >= heads + _IDLE_TICKS, TAKEOVER_SECONDS)
-        after = self._ends()
-        return sum(after[place][1] - before[place][1] for place in after)
+        return self._written() - before
+
+    def _written(self) -> int:
+        """Offsets taken in the topic of records, control records too, and source offsets written."""
+        ends = ends_of(self._bootstrap, self.product.topic)
+        return sum(high for _, high in ends.values()) + len(self._source_offsets())
+
+    def _source_offsets(self) -> tuple[Entry, ...]:
+        """Beside these the topic holds requests and notices of workers, which are outside of any transaction."""
+        return tuple(
+            entry
+            for entry in read_all(self._bootstrap, self.product.offsets_topic)
+            if entry.key.startswith("flow.") and ".oci_digest." in entry.key
+        )
 
     def _ends(self) -> dict[str, tuple[int, int]]:
         product = self.product
@@ -169,7 +189,7 @@ class Scene:
         return Evidence(
             releases=tuple(self.releases),
             records=records,
-            offsets=read_all(self._bootstrap, self.product.offsets_topic),
+            offsets=self._source_offsets(),
             watched=tuple(self._watcher.entries),
             reported=tuple((pull_id, digest) for digest, pull_id in _COMMITTED.findall(self.logs())),
             ends=ends,

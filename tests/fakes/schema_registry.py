@@ -5,8 +5,8 @@
         ...
         assert registry.requests[0].path == "/subjects/t-value/versions"
 
-It speaks as much of Confluent's REST API as our client asks. A schema with the word `incompatible` in it is refused
-by every subject that has a version already.
+It speaks as much of Confluent's REST API as our client asks. A schema that holds the text `incompatible` (by default
+that word) is refused by every subject that has a version already.
 """
 
 import json
@@ -36,6 +36,7 @@ class FakeSchemaRegistry:
         self.schemas: list[str] = []
         self.subjects: dict[str, list[int]] = {}
         self.levels: dict[str, str] = {}
+        self.incompatible = "incompatible"
         self._faults: list[tuple[int, Mapping[str, str], bytes]] = []
         fake = self
 
@@ -99,7 +100,7 @@ class FakeSchemaRegistry:
             case "GET", ["schemas", "ids", number] if 0 < int(number) <= len(self.schemas):
                 return 200, {"schema": self.schemas[int(number) - 1]}
             case "POST", ["compatibility", "subjects", subject, "versions", "latest"] if subject in self.subjects:
-                return 200, {"is_compatible": "incompatible" not in asked.body["schema"]}
+                return 200, {"is_compatible": self.incompatible not in asked.body["schema"]}
             case "PUT", ["config", subject]:
                 self.levels[subject] = asked.body["compatibility"]
                 return 200, asked.body
@@ -108,7 +109,7 @@ class FakeSchemaRegistry:
         return 404, {"error_code": 40401, "message": "Subject not found."}
 
     def _register(self, subject: str, schema: str) -> tuple[int, Any]:
-        if "incompatible" in schema and subject in self.subjects:
+        if self.incompatible in schema and subject in self.subjects:
             return 409, {"error_code": 409, "message": "Schema being registered is\nincompatible"}
         if schema not in self.schemas:
             self.schemas.append(schema)

@@ -9,7 +9,8 @@ from tests.model.explore import explore, told
 from tests.model.protocol import Rules, World, steps
 
 
-@pytest.mark.system  # not for its servers but for its ten seconds: `make test` runs it, `make check` need not wait
+# Marked `system` not for their servers but for their seconds: `make test` runs them, `make check` need not wait.
+@pytest.mark.system
 def test_no_order_of_events_breaks_a_promise_and_every_world_can_settle() -> None:
     explored = explore(Rules())
 
@@ -22,8 +23,8 @@ def test_no_order_of_events_breaks_a_promise_and_every_world_can_settle() -> Non
 @pytest.mark.parametrize(
     ("taken_away", "harm"),
     [
-        (Rules(generation_fence=False), "committed twice"),
-        (Rules(generation_fence=False), "older release follows"),
+        pytest.param(Rules(generation_fence=False), "committed twice", marks=pytest.mark.system),
+        pytest.param(Rules(generation_fence=False), "older release follows", marks=pytest.mark.system),
         (Rules(one_producer_a_pull=False), "without its offset"),
         (Rules(read_back=False), "committed twice"),
         (Rules(restore_when_unsettled=False), "committed twice"),

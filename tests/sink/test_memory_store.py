@@ -3,7 +3,7 @@
 import pytest
 
 from tests.sink.memory_store import MemoryStore
-from tests.suites.store import StoreSuite
+from tests.suites.store import ConditionalStoreSuite
 
 
 @pytest.fixture
@@ -11,5 +11,5 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-class TestMemoryStore(StoreSuite):
+class TestMemoryStore(ConditionalStoreSuite):
     pass

@@ -132,10 +132,7 @@ async def test_a_script_that_takes_too_much_is_ended(body: str, cause: str) -> N
     assert caught.value.reason == "ScriptFailed"
 
 
-async def test_a_script_sees_no_environment_no_file_and_no_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET", "hunter2")
-
-    for attempt in ("open('/etc/passwd')", "os.environ", "__import__('os')", "().__class__"):
-        with pytest.raises(SinkError) as caught:
-            await _script(f"def main(event):\n    return {{'x': str({attempt})}}\n").handle([Event({})])
-        assert "hunter2" not in str(caught.value)
+@pytest.mark.parametrize("attempt", ["open('/etc/passwd')", "os.environ", "__import__('os')", "().__class__()"])
+def test_a_script_sees_no_environment_no_file_and_no_import(attempt: str) -> None:
+    with pytest.raises(ScriptError):
+        _run(f"def main(event):\n    return {{'x': str({attempt})}}\n")

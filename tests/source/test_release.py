@@ -18,9 +18,10 @@ from connector.records.encoder import FormatName
 from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change
 from connector.records.reading import read_file
+from connector.sink.tasks.buffer import Snapshots
 from connector.source.changes import FileChange, compare
-from connector.source.release import Release, leave_out
-from connector.source.source import Source
+from connector.source.release import Release
+from connector.source.source import Partitioner, Source
 from tests.records.samples import FORMATS, KEY_FORMATS, PULL, encoder
 
 SOURCE = Source(
@@ -182,13 +183,23 @@ def test_a_file_by_reference_is_sent_without_its_content() -> None:
     assert (small.content, small.reference_bytes) == (b"y", None)
 
 
-def test_a_file_that_is_left_out_is_removed_where_readers_had_it_and_else_never_was() -> None:
-    changes = compare({"old": "x", "gone": "y"}, [a_file(path, b"x") for path in ("a", "new", "old")])
+@given(
+    files=st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), st.binary(), max_size=6),
+    gone=st.sets(st.sampled_from(["x", "y"])),
+    name=st.sampled_from(FORMATS),
+    key_format=st.sampled_from(KEY_FORMATS),
+    partitioner=st.sampled_from(["source", "key"]),
+)
+def test_the_sink_half_sees_one_whole_snapshot_whatever_the_options(
+    files: dict[str, bytes], gone: set[str], name: FormatName, key_format: KeyFormat, partitioner: Partitioner
+) -> None:
+    source = replace(SOURCE, commit_record=True, key_format=key_format, partitioner=partitioner)
+    buffer = Snapshots()
 
-    left = leave_out(changes, {"new", "old"})
-
-    assert [(entry.path, entry.change, entry.file is None) for entry in left] == [
-        ("a", Change.ADDED, False),
-        ("gone", Change.REMOVED, True),
-        ("old", Change.REMOVED, True),
+    found = [
+        snapshot
+        for record in records_of(source, changes_of(files, sorted(gone - set(files))), name, key_format)
+        if (snapshot := buffer.feed(read_file(record), record.topic, record.partition, 0)) is not None
     ]
+
+    assert [{file.path: file.content for file in snapshot.files} for snapshot in found] == [files]

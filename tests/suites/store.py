@@ -14,9 +14,7 @@ from connector.sink.store import Applied, Diff, Entry, Store, apply, diff_of
 
 
 class StoreSuite:
-    """Inherited by one class a store; `conditional` is False where a store cannot refuse a stale put."""
-
-    conditional = True
+    """Inherited by one class a store."""
 
     def key(self, name: str) -> str:
         return f"base.{name}"
@@ -72,45 +70,6 @@ class StoreSuite:
         assert applied == Applied(skips=1)
         assert await store.get(self.key("a")) == before
 
-    async def test_a_put_over_a_value_that_changed_meanwhile_is_a_conflict(self, store: Store) -> None:
-        if not self.conditional:
-            pytest.skip("this store has no conditional put")
-        key = self.key("a")
-        await _put(store, key, b"1")
-        stale = await store.get(key)
-        await _put(store, key, b"by another writer")
-
-        with pytest.raises(SinkError) as caught:
-            await store.put(key, b"2", stale)
-
-        assert (caught.value.reason, caught.value.transient) == ("StoreConflict", True)
-        assert await _get(store, key) == b"by another writer"
-
-    async def test_a_key_that_another_writer_made_meanwhile_is_a_conflict(self, store: Store) -> None:
-        if not self.conditional:
-            pytest.skip("this store has no conditional put")
-        await _put(store, self.key("a"), b"by another writer")
-
-        with pytest.raises(SinkError, match="another writer") as caught:
-            await store.put(self.key("a"), b"2", None)
-
-        assert caught.value.reason == "StoreConflict"
-
-    async def test_a_delete_of_a_value_that_changed_meanwhile_is_a_conflict(self, store: Store) -> None:
-        if not self.conditional:
-            pytest.skip("this store has no conditional delete")
-        key = self.key("a")
-        await _put(store, key, b"1")
-        stale = await store.get(key)
-        assert stale is not None
-        await _put(store, key, b"by another writer")
-
-        with pytest.raises(SinkError) as caught:
-            await store.delete(key, stale)
-
-        assert caught.value.reason == "StoreConflict"
-        assert await _get(store, key) == b"by another writer"
-
     async def test_a_key_that_cannot_be_held_keeps_the_whole_diff_out(self, store: Store) -> None:
         diff = Diff({self.key("good"): b"1", "": b"2"}, ())
 
@@ -139,6 +98,43 @@ class StoreSuite:
         await store.close()
 
         assert await _get(store, self.key("a")) == b"1"
+
+
+class ConditionalStoreSuite(StoreSuite):
+    """For stores that refuse a write over a value that another writer changed."""
+
+    async def test_a_put_over_a_value_that_changed_meanwhile_is_a_conflict(self, store: Store) -> None:
+        key = self.key("a")
+        await _put(store, key, b"1")
+        stale = await store.get(key)
+        await _put(store, key, b"by another writer")
+
+        with pytest.raises(SinkError) as caught:
+            await store.put(key, b"2", stale)
+
+        assert (caught.value.reason, caught.value.transient) == ("StoreConflict", True)
+        assert await _get(store, key) == b"by another writer"
+
+    async def test_a_key_that_another_writer_made_meanwhile_is_a_conflict(self, store: Store) -> None:
+        await _put(store, self.key("a"), b"by another writer")
+
+        with pytest.raises(SinkError, match="another writer") as caught:
+            await store.put(self.key("a"), b"2", None)
+
+        assert caught.value.reason == "StoreConflict"
+
+    async def test_a_delete_of_a_value_that_changed_meanwhile_is_a_conflict(self, store: Store) -> None:
+        key = self.key("a")
+        await _put(store, key, b"1")
+        stale = await store.get(key)
+        assert stale is not None
+        await _put(store, key, b"by another writer")
+
+        with pytest.raises(SinkError) as caught:
+            await store.delete(key, stale)
+
+        assert caught.value.reason == "StoreConflict"
+        assert await _get(store, key) == b"by another writer"
 
 
 async def _put(store: Store, key: str, value: bytes) -> None:

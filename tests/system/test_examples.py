@@ -12,7 +12,7 @@ from typing import Any
 import nats as nats_client
 import pytest
 
-from tests.system.product import COMMAND
+from tests.system.product import COMMAND, Product
 from tests.system.servers import Broker, Nats, Oras, Registry
 from tests.system.test_sink_redis import port as redis_port
 
@@ -200,3 +200,18 @@ async def test_redis_holds_each_release(example: Callable[..., Example], redis_p
         held = {key: client.get(key) for key in client.scan_iter("rules:*")}
         client.close()
         assert held == {f"rules:{path}": text for path, text in RELEASES[number].items()}
+
+
+def test_a_topic_holds_each_release(example: Callable[..., Example], kafka: Broker, unique: str) -> None:
+    it = example("to_kafka_topic.yaml", TARGET_TOPIC=f"target-{unique}")
+    reader = Product(it.folder / "reader", kafka.bootstrap, "a/b:c", unique)
+
+    for number in (1, 2):
+        it.release(number)
+        held: dict[str, bytes] = {}
+        for record in reader.read(f"target-{unique}"):
+            if record.value is None:
+                held.pop(record.key, None)
+            else:
+                held[record.key] = record.value
+        assert held == {f"rules:{path}": text.encode() for path, text in RELEASES[number].items()}

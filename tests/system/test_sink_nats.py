@@ -15,7 +15,7 @@ from connector.errors import OciSyncError, SinkError
 from connector.sink.parts import Parts
 from connector.sink.store import Store
 from connector.sink.tasks import nats_kv_store
-from tests.suites.store import StoreSuite
+from tests.suites.store import ConditionalStoreSuite
 from tests.system.servers import Nats
 
 pytestmark = pytest.mark.system
@@ -34,7 +34,7 @@ async def store(nats: Nats, unique: str) -> AsyncIterator[Store]:
     await store.close()
 
 
-class TestNatsKvStore(StoreSuite):
+class TestNatsKvStore(ConditionalStoreSuite):
     pass
 
 

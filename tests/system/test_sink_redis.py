@@ -14,7 +14,7 @@ from connector.errors import SinkError
 from connector.sink.parts import Parts
 from connector.sink.store import Store
 from connector.sink.tasks import redis_store
-from tests.suites.store import StoreSuite
+from tests.suites.store import ConditionalStoreSuite
 
 pytestmark = pytest.mark.system
 
@@ -56,7 +56,7 @@ async def store(port: int, tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-class TestRedisStore(StoreSuite):
+class TestRedisStore(ConditionalStoreSuite):
     pass
 
 

@@ -36,7 +36,8 @@ from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change, PullFacts
 from connector.records.source_offset import SourceOffset, offset_record, short_hash
 from connector.source.changes import FileChange, compare
-from connector.source.release import Release, leave_out
+from connector.source.oversize import Fitted, fit
+from connector.source.release import Release
 from connector.source.source import Oversize, Partitioner, Source
 from connector.telemetry import Phase
 
@@ -197,7 +198,7 @@ class OciSync:
         except TimeoutError as error:
             raise self._too_slow() from error
         try:
-            fitted = await asyncio.to_thread(self._fit, changes.entries, encoder, limit)
+            fitted = await asyncio.to_thread(fit, source, changes.entries, encoder, limit)
             return await self._commit(pulled, previous, fitted, encoder, output, clock)
         finally:
             changes.close()
@@ -235,7 +236,7 @@ class OciSync:
         self,
         pulled: Pulled,
         previous: SourceOffset | None,
-        fitted: "_Fitted",
+        fitted: Fitted,
         encoder: Encoder,
         output: Output,
         clock: "_Phases",
@@ -287,40 +288,6 @@ class OciSync:
         )  # fmt: skip
         return Pull(offset, counts, committed, clock.seconds)
 
-    def _fit(self, changes: Sequence[FileChange], encoder: Encoder, limit_bytes: int | None) -> "_Fitted":
-        """What is left of a pull when no record may be larger than that; None: the limit is of no interest."""
-        source = self.source
-        if limit_bytes is None:
-            return _Fitted(changes)
-        # As wide as these records could get: what is left out makes counts and positions shorter, deletes longer.
-        widest = PullFacts(
-            self._new_pull_id(), source.artifact, *("sha512:" + "0" * 128,) * 3, *(2 * len(changes),) * 2
-        )
-        large = Release(source, widest, changes, encoder, self._new_traceparent(), self._now_ms()).beyond(limit_bytes)
-        if not large:
-            return _Fitted(changes)
-        done = "sent by reference" if source.oversize == "reference" else "left out"
-        names = ", ".join(sorted(large)[:5]) + (", …" if len(large) > 5 else "")
-        _LOG.warning(
-            "%d files are too large for topic %s (max.message.bytes=%d) and are %s: %s",
-            len(large), source.topic, limit_bytes, done, names,
-            extra={"artifact": source.artifact, "flow": source.flow, "source": source.name},
-        )  # fmt: skip
-        if source.oversize == "reference":
-            return _Fitted(changes, large)
-        left = leave_out(changes, large)
-        if all(entry.file is None for entry in left) and not source.options.allow_empty:
-            raise self._nothing_left(limit_bytes)
-        return _Fitted(left)
-
-    def _nothing_left(self, limit_bytes: int) -> LayerError:
-        return LayerError(
-            reason="EmptyArtifact",
-            doing=f"leaving out what is too large for topic {self.source.topic} (max.message.bytes={limit_bytes})",
-            cause=f"every file of {self.source.artifact} is, and without files every reader would be emptied",
-            remedy="raise max.message.bytes of the topic, or set 'allow_empty' if that is meant (operator)",
-        )
-
     def _too_slow(self) -> TickTimeout:
         source = self.source
         return TickTimeout(
@@ -343,12 +310,6 @@ class OciSync:
 class _Extracted:
     entries: Sequence[FileChange]
     close: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    changes: Sequence[FileChange]
-    by_reference: frozenset[str] = frozenset()
 
 
 class _Phases:
