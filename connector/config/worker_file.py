@@ -214,7 +214,7 @@ class Worker(Strict):
     name: str | None = Field(
         None, pattern=_NAME, description="This worker's name in offsets and status; default: the host's."
     )
-    delivery: Literal["exactly_once"] = Field(
+    delivery: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once", description="Records and offset in one transaction, fenced by the consumer group."
     )
     topics: TopicsFields = Field(TopicsFields(), description="How topics are created or checked.")

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from confluent_kafka import Producer
 
@@ -38,6 +39,33 @@ class Committed:
     records: int
     size_bytes: int
     seconds: float
+
+
+class Writes(Protocol):
+    """How the owner of a partition writes: Transactions, or AcknowledgedWrites for clusters that forbid them.
+
+    `in_doubt`: a commit may have taken place that nobody could settle, so the partition must be restored first.
+    """
+
+    in_doubt: bool
+
+    def restored(self) -> None:
+        """The partition was read anew: what was in doubt is known."""
+        ...
+
+    async def initialise(self, limits: Mapping[str, int | None]) -> None:
+        """Make ready; end what a crashed owner left open."""
+        ...
+
+    async def discard(self) -> None:
+        """Throw away what was made ready and not used."""
+        ...
+
+    async def commit(
+        self, records: Iterable[Record], offset: Record, position: int, limits: Mapping[str, int | None]
+    ) -> Committed:
+        """Write the records and then the offset. Raises OutputError."""
+        ...
 
 
 class Transactions:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from connector.kafka.record import Record
-from connector.kafka.transaction import Transactions
+from connector.kafka.transaction import Writes
 from connector.records.request import Request, RequestKind, done_record
 from connector.records.source_offset import SourceOffset, offset_value
 
@@ -13,7 +13,7 @@ _LOG = logging.getLogger(__name__)
 
 
 async def answer(
-    transactions: Transactions,
+    transactions: Writes,
     offsets_topic: str,
     partition: int,
     request: Request,

@@ -17,7 +17,7 @@ from connector import faults
 from connector.errors import OciSyncError, OutputError
 from connector.kafka.membership import Event, State, step
 from connector.kafka.record import Record
-from connector.kafka.transaction import Committed, Transactions
+from connector.kafka.transaction import Committed, Writes
 from connector.records.request import Request, RequestKind, split_request_key
 from connector.records.source_offset import SourceOffset, offset_key
 from connector.source.answer import answer, asked_offset, offset_effect
@@ -76,7 +76,7 @@ class OwnedPartition:
     """The life of one partition between its assignment and its revocation."""
 
     def __init__(
-        self, number: int, sources: tuple[ScheduledSource, ...], transactions: Transactions, around: Surroundings
+        self, number: int, sources: tuple[ScheduledSource, ...], transactions: Writes, around: Surroundings
     ) -> None:
         self.number = number
         self.sources = sources

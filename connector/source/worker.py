@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from connector import faults
 from connector.errors import OciSyncError, OutputError
+from connector.kafka.at_least_once import AcknowledgedWrites
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients, Property
 from connector.kafka.groups import group_members
@@ -19,7 +20,7 @@ from connector.kafka.notice import post
 from connector.kafka.ownership import Ownership
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics
-from connector.kafka.transaction import Transactions
+from connector.kafka.transaction import Transactions, Writes
 from connector.records.request import REQUEST_PREFIX
 from connector.records.worker_notice import NOTICE_PARTITION, WorkerNotice, left_record, notice_record, read_notice
 from connector.source.partition import Limits, OwnedPartition, ScheduledSource, Surroundings, now
@@ -36,10 +37,14 @@ _ASK_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The consumer group this worker joins. `properties` are those of its consumer that the user may choose."""
+    """The consumer group this worker joins. `properties` are those of its consumer that the user may choose.
+
+    `is_fenced` is False for `delivery: at_least_once`.
+    """
 
     name: str
     offsets_topic: str
+    is_fenced: bool = True
     instance_id: str | None = None
     properties: Mapping[str, Property] = field(default_factory=dict)
 
@@ -96,6 +101,11 @@ class Worker:
 
         Returns the last failure of each source that failed. Raises OutputError when the group cannot be joined.
         """
+        if not self._group.is_fenced:
+            _LOG.warning(
+                "delivery is at_least_once: nothing is fenced, a reader may meet a part of a pull, and one that is cut "
+                "is sent again whole"
+            )
         for scheduled in self._sources.values():
             source = scheduled.source
             self._status.register_source(
@@ -268,8 +278,10 @@ class Worker:
             except OutputError as error:
                 _LOG.debug("%s", error)
 
-    def _transactions(self, number: int) -> Transactions:
+    def _transactions(self, number: int) -> Writes:
         assert self._ownership is not None
+        if not self._group.is_fenced:
+            return AcknowledgedWrites(self._clients, self._ownership, partition=number)
         return Transactions(
             self._clients,
             self._ownership,

@@ -194,6 +194,7 @@ def group_of(worker: WorkerFile) -> Group:
     return Group(
         name=worker.group,
         offsets_topic=worker.offsets.topic,
+        is_fenced=worker.delivery == "exactly_once",
         instance_id=worker.group_instance_id,
         properties={name: worker.kafka[name] for name in names if name in worker.kafka},
     )

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from connector.cli import execute
+from connector.config.flow_file import load_flows
+from connector.config.worker_file import load_worker
 from connector.records.schemas import registered_text
+from connector.wiring.schemas import probe_schemas
 from tests.fakes.schema_registry import FakeSchemaRegistry
 
 
@@ -118,3 +121,39 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused_unseen(
     said = capsys.readouterr().err
     assert "schema_registry.url" in said or "url" in said
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "words"),
+    [({}, None, "run registers it"), ({"auto_register": False}, "SchemaRejected", "oci-sync schemas register")],
+)
+async def test_validate_says_what_a_worker_would_meet(
+    fake: FakeSchemaRegistry, tmp_path: Path, settings: dict[str, Any], reason: str | None, words: str
+) -> None:
+    files(tmp_path, fake.url, {"format": "avro"}, **settings)
+    worker, loaded = load_worker(tmp_path / "worker.yaml"), load_flows([tmp_path / "flow.yaml"], "source")
+
+    [finding] = await probe_schemas(worker, loaded.flows)
+
+    assert (finding.subject, finding.reason) == ("subject oci.f-value", reason)
+    assert words in finding.message
+    assert fake.subjects == {}
+
+
+async def test_validate_finds_a_schema_registry_that_is_down_missing_or_of_another_mind(
+    fake: FakeSchemaRegistry, tmp_path: Path
+) -> None:
+    files(tmp_path, fake.url, {"format": "avro"})
+    worker, loaded = load_worker(tmp_path / "worker.yaml"), load_flows([tmp_path / "flow.yaml"], "source")
+    fake.fail_next(503)
+    [down] = await probe_schemas(worker, loaded.flows)
+    fake.subjects, fake.schemas, fake.incompatible = {"oci.f-value": [1]}, ['"another"'], "OciFile"
+    [other] = await probe_schemas(worker, loaded.flows)
+    [missing] = await probe_schemas(worker.model_copy(update={"schema_registry": None}), loaded.flows)
+
+    assert [found.reason for found in (down, other, missing)] == [
+        "SchemaRegistryUnreachable",
+        "SchemaRejected",
+        "SchemaRejected",
+    ]
+    assert "schema_registry.url" in missing.message

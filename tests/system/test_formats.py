@@ -287,6 +287,38 @@ def test_end_marks_cloud_events_and_the_keys_own_hash_hold_for_readers(
     assert positions == list(range(1 + 8 + 3))
 
 
+@pytest.mark.parametrize(
+    ("name", "key_format", "partitioner"),
+    [("avro", "avro", "key"), ("raw", "json", "source"), ("json_schema", "string", "key")],
+)
+def test_the_sink_half_applies_what_every_format_holds_with_commit_records_between(
+    kafka: Broker, registry: Registry, oras: Oras, apicurio: SchemaServer, tmp_path: Path, unique: str,
+    name: str, key_format: str, partitioner: str,
+) -> None:  # fmt: skip
+    artifact = f"{registry.host}/{unique}:prod"
+    task = {
+        "format": name, "key_format": key_format, "partitioner": partitioner, "binary": "base64", "commit_record": True,
+    }  # fmt: skip
+    worker = {"schema_registry": {"url": apicurio.url}, "topics": {"partitions": 3}}
+    product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task, worker=worker)
+    flow = json.loads(product.flow_file.read_text())
+    flow["flow"]["tasks"] += [
+        {"buffer": {"name": "whole"}},
+        {"diff": {"name": "compare", "owns": ["*"], "routes": [{"match": ".*", "key": "{{ path }}"}]}},
+        {"directory_store": {"name": "store", "operation": "apply", "directory": str(tmp_path / "out")}},
+    ]
+    product.flow_file.write_text(json.dumps(flow))
+
+    for files in (FIRST, SECOND):
+        oras.push(artifact, files)
+        ended = product.run_once()
+        assert ended.returncode == 0, ended.stderr
+
+        out = tmp_path / "out"
+        found = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert found == as_bytes(files)
+
+
 @pytest.mark.parametrize("oversize", ["error", "skip", "reference"])
 def test_a_file_too_large_for_the_topic_is_what_the_task_says(
     kafka: Broker, registry: Registry, oras: Oras, tmp_path: Path, unique: str, oversize: str

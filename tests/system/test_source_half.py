@@ -271,3 +271,25 @@ def test_the_topic_is_created_with_the_promised_settings(
     assert config["min.compaction.lag.ms"] == "86400000"
     assert config["delete.retention.ms"] == "604800000"
     assert int(config["max.message.bytes"] or 0) >= 2 * 10_000_000
+
+
+def test_at_least_once_says_so_and_writes_no_transaction(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    product = make(tmp_path, kafka, registry, unique, worker={"delivery": "at_least_once"})
+    push(oras, product, RELEASE_1)
+    first = succeeded(product.run_once())
+    push(oras, product, RELEASE_2)
+    killed = product.run_once(env={"OCI_SYNC_FAULT": "kill:records_sent"})
+    half = product.read()
+    succeeded(product.run_once("--join"))
+
+    assert "at_least_once" in first.stderr
+    assert killed.returncode == -signal.SIGKILL
+    assert len(half) == 3 + 4  # nothing hides the attempt
+    pulls = pulls_of(product.read())
+    assert len(pulls) == 3  # sent again, whole
+    assert_whole(pulls[-1])
+    assert table_of(product.read()) == RELEASE_2
+    # Without transactions there are no control records between the pulls.
+    assert [record.offset for record in product.read()] == list(range(3 + 4 + 4))
