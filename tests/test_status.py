@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError, LayerError, OciSyncError, OutputError, RegistryError
 from connector.status import Delivered, PartitionState, SinkId, SourceId, Status, Truth, as_json
-from connector.status.state import describe_difference
+from connector.status.difference import describe_difference
 from connector.status.view import SourceView
 
 START = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)

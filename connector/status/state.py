@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connector.errors import OciSyncError
+from connector.status.difference import describe_difference
 from connector.status.facts import (
     Attempt,
     Delivered,
@@ -19,11 +20,11 @@ from connector.status.facts import (
     SinkId,
     Source,
     SourceId,
-    Truth,
     Worker,
 )
-from connector.status.verdicts import Verdict, Verdicts, clock_time, judge_sink, judge_source
-from connector.status.view import Condition, ConditionType, SinkView, SourceView, View
+from connector.status.transitions import Transitions
+from connector.status.verdicts import clock_time, judge_sink, judge_source
+from connector.status.view import SinkView, SourceView, View
 
 # Longer than the longest poll (1 s) and any single librdkafka call that holds the thread (30 s).
 _POLL_THREAD_SILENCE = timedelta(seconds=60)
@@ -53,7 +54,7 @@ class Status:
         self._flows: dict[str, Flow] = {}
         self._sources: dict[SourceId, Source] = {}
         self._sinks: dict[SinkId, Sink] = {}
-        self._since: dict[tuple[SourceId | SinkId, str], tuple[Truth, datetime]] = {}
+        self._transitions = Transitions()
         self._poll_beat: datetime | None = None
 
     def __repr__(self) -> str:
@@ -190,7 +191,7 @@ class Status:
     def register_sink(self, sink: SinkId, at: datetime, *, topic: str) -> None:
         """Know a sink this worker runs. Once for each."""
         self._sinks[sink] = Sink(sink, topic)
-        self._settle(sink, judge_sink(self._sinks[sink]), at)
+        self._transitions.settle(sink, judge_sink(self._sinks[sink]), at)
 
     def sink_applied(
         self, sink: SinkId, at: datetime, digest: str, *, puts: int = 0, deletes: int = 0, skips: int = 0
@@ -218,7 +219,7 @@ class Status:
 
     def _sink_update(self, sink: SinkId, at: datetime, **facts: Any) -> None:  # fields of Sink, for `replace`
         self._sinks[sink] = replace(self._sinks[sink], **facts)
-        self._settle(sink, judge_sink(self._sinks[sink]), at)
+        self._transitions.settle(sink, judge_sink(self._sinks[sink]), at)
 
     # Partitions, flows, the worker ---------------------------------------------------------------------------------
 
@@ -321,43 +322,14 @@ class Status:
     def _source_view(self, facts: Source, at: datetime) -> SourceView:
         partition = self._partitions.get(facts.partition)
         state = partition.state if partition else None
-        return SourceView(facts, state, *self._conditions(facts.id, judge_source(facts, partition, at), at))
+        return SourceView(facts, state, *self._transitions.conditions(facts.id, judge_source(facts, partition, at), at))
 
     def _sink_view(self, facts: Sink, at: datetime) -> SinkView:
-        return SinkView(facts, *self._conditions(facts.id, judge_sink(facts), at))
+        return SinkView(facts, *self._transitions.conditions(facts.id, judge_sink(facts), at))
 
     def _settle_source(self, source: SourceId, at: datetime) -> None:
         facts = self._sources[source]
-        self._settle(source, judge_source(facts, self._partitions.get(facts.partition), at), at)
-
-    def _settle(self, owner: SourceId | SinkId, verdicts: Verdicts, at: datetime) -> None:
-        for condition in self._conditions(owner, verdicts, at):
-            self._since[owner, condition.type] = (condition.status, condition.since)
-
-    def _conditions(
-        self, owner: SourceId | SinkId, verdicts: Verdicts, at: datetime
-    ) -> tuple[Condition, Condition, Condition]:
-        return (
-            self._condition(owner, "Ready", verdicts.ready, at),
-            self._condition(owner, "Reconciling", verdicts.reconciling, at),
-            self._condition(owner, "Stalled", verdicts.stalled, at),
-        )
-
-    def _condition(self, owner: SourceId | SinkId, kind: ConditionType, verdict: Verdict, at: datetime) -> Condition:
-        status, since = self._since.get((owner, kind), (None, at))
-        if status is not verdict.status:
-            since = verdict.began or at
-        return Condition(kind, verdict.status, verdict.reason, verdict.message, since)
-
-
-def describe_difference(flows_by_worker: Mapping[str, Iterable[str]]) -> str:
-    """Which worker lacks which flow that another carries, in words; '' where all carry the same."""
-    carried = {worker: frozenset(flows) for worker, flows in flows_by_worker.items()}
-    every = frozenset().union(*carried.values())
-    lacking = [
-        f"{worker} lacks {', '.join(sorted(every - flows))}" for worker, flows in carried.items() if every - flows
-    ]
-    return "; ".join(sorted(lacking))
+        self._transitions.settle(source, judge_source(facts, self._partitions.get(facts.partition), at), at)
 
 
 def _count(counts: Mapping[str, int], key: str) -> dict[str, int]:
