@@ -1,4 +1,4 @@
-"""Since when each condition is as it is: a verdict of the moment, with the time at which its status last changed. Pure."""
+"""Since when each condition is as it is: a verdict of the moment, and when its status last changed. Pure."""
 
 from datetime import datetime
 
