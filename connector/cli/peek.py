@@ -1,6 +1,7 @@
 """`oci-sync peek TOPIC`: decoded records, a line each; committed ones only, as every reader should see them."""
 
 import asyncio
+import base64
 import json
 import sys
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ class _Printer:
             document["format"] = format_of(record)
             document["size_bytes"] = len(file.content)
             if self._content:
-                document["content"] = file.content.decode("utf-8", "replace")
+                document |= _content(file.content)
         return document
 
 
@@ -170,6 +171,14 @@ def _decoded(record: Record) -> FileRecord | None:
         return read_file(record)
     except OutputError:
         return None
+
+
+def _content(content: bytes) -> dict[str, str]:
+    """The content as text, or what is not UTF-8 as base64 under another name."""
+    try:
+        return {"content": content.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"content_base64": base64.b64encode(content).decode("ascii")}
 
 
 def _key(record: Record) -> tuple[str, str]:

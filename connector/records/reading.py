@@ -6,7 +6,7 @@ format adds to the content; Avro begins with a zero byte, and the envelope of `j
 
 from connector.kafka.record import Record
 from connector.records.encoder import FormatName, build_format
-from connector.records.file_record import SIZE, FileRecord
+from connector.records.file_record import OVERSIZE, SIZE, FileRecord
 
 _ENVELOPE = b'{"schema":'
 
@@ -16,7 +16,7 @@ def format_of(record: Record) -> FormatName:
     value = record.value
     if value is None:
         return "json"
-    if not value or record.header(SIZE) == str(len(value)):
+    if not value or (record.header(OVERSIZE) is None and record.header(SIZE) == str(len(value))):
         return "raw"
     if value.startswith(b"\0"):
         return "avro"

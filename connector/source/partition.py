@@ -22,10 +22,11 @@ from connector.records.request import Request, RequestKind, split_request_key
 from connector.records.source_offset import SourceOffset, offset_key
 from connector.source.answer import answer, asked_offset, offset_effect
 from connector.source.desk import Desk
+from connector.source.outcome import Pull, Unchanged
 from connector.source.restore import Restorer, readable_request
 from connector.source.source import Source
 from connector.source.tasks.generate import Schedule
-from connector.source.tasks.oci_sync import OciSync, Pull, Unchanged
+from connector.source.tasks.oci_sync import OciSync
 from connector.status import Delivered, PartitionState, SourceId, Status
 from connector.telemetry import Telemetry
 

@@ -9,6 +9,7 @@ import argparse
 import logging
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -61,7 +62,7 @@ def _run(stage: Stage, name: str, lane: Lane, rng: random.Random) -> Sequence[Ro
             print(f"{time.strftime('%H:%M:%S')} {row.fault}: {row.times} times, {row.verdict}", flush=True)
     except CannotInject as reason:
         rows.append(Row(name, 0, 0, 0, 0, 0.0, note=f"not injected: {reason}"))
-    except (TimeoutError, RuntimeError, AssertionError, OSError) as error:
+    except (TimeoutError, RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
         rows.append(Row(name, 0, 0, 0, 0, 0.0, (Violation("run", f"{type(error).__name__}: {error}"),)))
         print(f"{time.strftime('%H:%M:%S')} {name}: {error}", flush=True)
     return rows

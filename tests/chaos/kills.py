@@ -56,7 +56,8 @@ def frozen(scene: Scene, name: str, points: Sequence[str], *, static: bool = Fal
         if static:
             scene.await_that(f"the zombie of {point} ends", partial(_has_ended, zombie), 60)
         else:
-            heir.end()
+            heir.process.terminate()
+            heir.process.wait(30)
         scene.push()
         scene.await_newest()
         scene.end_workers()

@@ -31,6 +31,7 @@ from tests.system.product import Product, Running
 # The session of the test workers is 6 s, and after it a join, a restore and a pull.
 TAKEOVER_SECONDS = 40.0
 _QUIET_SECONDS = 15.0
+_END_SECONDS = 30.0
 _IDLE_TICKS = 3
 _COMMITTED = re.compile(r" committed \d+ files .* digest=(\S+) pull_id=(\S+)\n")
 _PATHS = [f"flows/{name}.yaml" for name in "abcdefgh"]
@@ -68,7 +69,8 @@ class Scene:
     def start(self, fault: str = "", env: Mapping[str, str] | None = None) -> Running:
         """A worker; `fault` is what OCI_SYNC_FAULT says."""
         ends = ExitStack()
-        asked = {"OCI_SYNC_FAULT": fault, **(env or {})}
+        # With the fault handler a worker that hangs says where: see `_ends`.
+        asked = {"OCI_SYNC_FAULT": fault, "PYTHONFAULTHANDLER": "1", **(env or {})}
         running = ends.enter_context(self.product.running(env=asked))
         self._workers.append((running, ends))
         return running
@@ -81,14 +83,11 @@ class Scene:
             if running.process.poll() is None:
                 running.process.terminate()
                 running.process.send_signal(signal.SIGCONT)  # a frozen process takes no SIGTERM
-        stuck = []
-        for running, ends in workers:
-            try:
-                ends.close()
-            except subprocess.TimeoutExpired:
-                stuck.append(running.text()[-3000:])
+        stuck = [running for running, _ in workers if not _ends(running)]
+        for _, ends in workers:
+            ends.close()
         if stuck:
-            raise RuntimeError("a worker did not end within 30 s of SIGTERM:\n" + "\n".join(stuck))
+            raise RuntimeError("a worker did not end within 30 s of SIGTERM:\n" + stuck[0].text()[-6000:])
 
     # ---- what is waited for ------------------------------------------------------------------------------------
 
@@ -242,3 +241,14 @@ def state_of(worker: Running) -> str:
         return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def _ends(worker: Running) -> bool:
+    """Whether it ends in good order; otherwise it is made to write its threads' stacks into its log, and to end."""
+    try:
+        worker.process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.process.send_signal(signal.SIGABRT)
+        worker.process.wait(_END_SECONDS)
+        return False
+    return True

@@ -67,6 +67,8 @@ def test_a_file_too_large_for_kafka_comes_back_as_a_reference_with_its_size(name
 
     assert (record.header("oci.size"), record.header("oci.oversize")) == ("5000000", "reference")
     assert read_file(record) == build_format(name).decode(record) == sent
+    as_long = file(b"", reference_bytes=len(record.value or b""))
+    assert read_file(as_record(encoder(name), as_long)) == as_long
 
 
 @pytest.mark.parametrize("name", FORMATS)

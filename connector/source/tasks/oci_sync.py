@@ -9,12 +9,11 @@ commit has a bound of its own and is never cut short by it.
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
@@ -36,10 +35,10 @@ from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change, PullFacts
 from connector.records.source_offset import SourceOffset, offset_record, short_hash
 from connector.source.changes import FileChange, compare
+from connector.source.outcome import Phases, Planned, Pull, Unchanged
 from connector.source.oversize import Fitted, fit
 from connector.source.release import Release
 from connector.source.source import Oversize, Partitioner, Source
-from connector.telemetry import Phase
 
 _LOG = logging.getLogger("connector.source.oci_sync")
 
@@ -109,23 +108,6 @@ class Fields(TaskFields):
     retry: RetryFields = Field(RetryFields(), description="Attempts at transient failures within one tick.")
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """The digest is that of the last commit."""
-
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """A committed pull: its offset, what changed, and the seconds each phase took."""
-
-    offset: SourceOffset
-    changes: Mapping[Change, int]
-    committed: Committed
-    phases: Mapping[Phase, float]
-
-
 class Output(Protocol):
     """Where a tick puts its records: the partition's owner."""
 
@@ -175,7 +157,7 @@ class OciSync:
 
         Raises every class of the tree but ConfigError and SinkError; the offset then stands where it stood.
         """
-        source, clock = self.source, _Phases()
+        source, clock = self.source, Phases()
         try:
             async with asyncio.timeout(source.timeout.total_seconds()):
                 head = await self._registry.head(source.reference)
@@ -189,12 +171,7 @@ class OciSync:
                     return Unchanged(head.digest)
                 encoder = await self._encoding.prepare()
                 limit = None if source.oversize == "error" else await self._record_limit()
-                preparing = asyncio.create_task(output.prepare())
-                try:
-                    pulled, changes = await self._pull(head, known_paths, clock)
-                    await preparing
-                finally:
-                    preparing.cancel()
+                pulled, changes = await self._pull_beside(output.prepare(), head, known_paths, clock)
         except TimeoutError as error:
             raise self._too_slow() from error
         try:
@@ -202,6 +179,38 @@ class OciSync:
             return await self._commit(pulled, previous, fitted, encoder, output, clock)
         finally:
             changes.close()
+
+    async def plan(self, previous: SourceOffset | None, known_paths: Mapping[str, str]) -> Unchanged | Planned:
+        """What a tick would do now, by the same steps up to the commit. Raises what a tick raises."""
+        try:
+            async with asyncio.timeout(self.source.timeout.total_seconds()):
+                head = await self._registry.head(self.source.reference)
+                if self._is_unchanged(previous, head):
+                    return Unchanged(head.digest)
+                _, changes = await self._pull(head, known_paths, Phases())
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        with closing(changes):
+            sizes = {entry.path: entry.file.content.size_bytes for entry in changes.entries if entry.file is not None}
+            return Planned(head.digest, {entry.path: entry.change for entry in changes.entries}, sizes)
+
+    async def _pull_beside(
+        self, prepare: Coroutine[None, None, None], head: Descriptor, known_paths: Mapping[str, str], clock: Phases
+    ) -> tuple[Pulled, "_Extracted"]:
+        """Pull while the producer is made ready; what was pulled is let go when that fails."""
+        preparing = asyncio.create_task(prepare)
+        preparing.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, even if nobody waits
+        try:
+            pulled, changes = await self._pull(head, known_paths, clock)
+        except BaseException:
+            preparing.cancel()
+            raise
+        try:
+            await preparing
+        except BaseException:
+            changes.close()
+            raise
+        return pulled, changes
 
     def _is_unchanged(self, previous: SourceOffset | None, head: Descriptor) -> bool:
         return (
@@ -212,7 +221,7 @@ class OciSync:
         )
 
     async def _pull(
-        self, head: Descriptor, known_paths: Mapping[str, str], clock: "_Phases"
+        self, head: Descriptor, known_paths: Mapping[str, str], clock: Phases
     ) -> tuple[Pulled, "_Extracted"]:
         source = self.source
         pulled = await self._registry.manifest(source.reference, head.digest, source.platform)
@@ -239,7 +248,7 @@ class OciSync:
         fitted: Fitted,
         encoder: Encoder,
         output: Output,
-        clock: "_Phases",
+        clock: Phases,
     ) -> Pull:
         source, changes = self.source, fitted.changes
         counts = {kind: sum(1 for entry in changes if entry.change is kind) for kind in Change}
@@ -310,19 +319,3 @@ class OciSync:
 class _Extracted:
     entries: Sequence[FileChange]
     close: Callable[[], None]
-
-
-class _Phases:
-    """Seconds of each phase, one after the other."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[Phase, float] = {}
-        self._since = monotonic()
-
-    def end(self, phase: Phase) -> None:
-        now = monotonic()
-        self.seconds[phase] = now - self._since
-        self._since = now
-
-    def total(self) -> float:
-        return sum(self.seconds.values())

@@ -1,0 +1,52 @@
+"""What comes of a tick: unchanged, a committed pull, or a plan; and the seconds of its phases."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from connector.kafka.transaction import Committed
+from connector.records.file_record import Change
+from connector.records.source_offset import SourceOffset
+from connector.telemetry import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The digest is that of the last commit."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A committed pull: its offset, what changed, and the seconds each phase took."""
+
+    offset: SourceOffset
+    changes: Mapping[Change, int]
+    committed: Committed
+    phases: Mapping[Phase, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the next pull would do: each path with its change, and the bytes of those that stay or come."""
+
+    digest: str
+    changes: Mapping[str, Change]
+    sizes: Mapping[str, int]
+
+
+class Phases:
+    """Seconds of each phase, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Phase, float] = {}
+        self._since = monotonic()
+
+    def end(self, phase: Phase) -> None:
+        now = monotonic()
+        self.seconds[phase] = now - self._since
+        self._since = now
+
+    def total(self) -> float:
+        return sum(self.seconds.values())
