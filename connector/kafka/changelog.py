@@ -66,6 +66,11 @@ class Changelog:
             raise await self._stalled(topic, stalled)
         return empty | found
 
+    async def is_empty(self, topic: str, partition: int) -> bool:
+        """Whether the partition holds no record at all. Raises OutputError."""
+        end = (await self._topics.end_offsets(topic, [partition], committed=False))[partition]
+        return end == 0 or (await self._topics.start_offsets(topic, [partition]))[partition] >= end
+
     def _read(
         self,
         topic: str,

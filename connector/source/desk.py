@@ -11,6 +11,7 @@ class Desk:
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self.paused = False
+        self.shown_paused = False
         self._waiting: dict[RequestKind, Request] = {}
         self._done: set[str] = set()
         self._asked_here = False

@@ -33,7 +33,7 @@ from connector.telemetry import Telemetry
 _LOG = logging.getLogger(__name__)
 
 # After one of these the partition's truth is in the topic, not in our memory.
-_LOOK_AGAIN = {"Fenced", "NotOwner"}
+_LOOK_AGAIN = {"Fenced", "NotOwner", "TopicMissing"}
 _LONGEST_BACKOFF_SECONDS = 30.0
 # A rebalance under way revokes the partition within this time; restoring at once would only be fenced again.
 _LOOK_AGAIN_SECONDS = 1.0
@@ -221,7 +221,9 @@ class OwnedPartition:
     ) -> None:
         """Until the next beat, or until something is asked; while paused, only the latter."""
         status = self._around.status
-        status.source_paused(scheduled.id, now(), desk.paused)
+        if desk.paused != desk.shown_paused:
+            status.source_paused(scheduled.id, now(), desk.paused)
+            desk.shown_paused = desk.paused
         if desk.paused:
             status.source_scheduled(scheduled.id, now(), None)
             await desk.news.wait()

@@ -49,6 +49,8 @@ class Restorer:
         for source in sources:
             record = held.get(source.offset_key)
             offset = None if record is None else _offset(source, record.value)
+            if offset is not None and offset.files and await self._has_lost_its_records(source):
+                offset = None
             if offset is None:
                 known_paths[source.offset_key] = await self._paths_in_topic(source)
             else:
@@ -56,6 +58,25 @@ class Restorer:
                 known_paths[source.offset_key] = offset.paths
         requests = tuple(request for record in held.values() if (request := readable_request(record)) is not None)
         return RestoredSources(restored[partition].position, offsets, known_paths, requests)
+
+    async def _has_lost_its_records(self, source: Source) -> bool:
+        """Whether the layer topic is empty although an offset says that files were sent: it was made anew.
+
+        Without a look, the digest would stand for ever and readers of the new topic would get nothing.
+        """
+        number = partition_for(source.artifact.encode(), source.topic_partitions)
+        if not await self._changelog.is_empty(source.topic, number):
+            return False
+        _warn(
+            source,
+            OutputError(
+                reason="OffsetLost",
+                doing=f"restoring the source offset of {source.artifact}",
+                cause=f"it speaks of files, and {source.topic}[{number}] is empty: the topic was deleted or emptied",
+                remedy="nothing to do: the next tick pulls and emits in full; find out who deleted it (operator)",
+            ),
+        )
+        return True
 
     async def _paths_in_topic(self, source: Source) -> dict[str, str]:
         """The paths that readers still have although no offset says so; none before the first pull.
@@ -66,7 +87,8 @@ class Restorer:
         prefix = f"{source.artifact}#".encode()
         restored = await self._changelog.read(source.topic, [number], lambda record: record.key.startswith(prefix))
         entries = restored[number].entries
-        paths = {split_file_key(key)[1]: "" for key, mine in entries.items() if mine}
+        named = {split_file_key(key)[1]: "" for key, mine in entries.items() if mine}
+        paths = {path: short for path, short in named.items() if path}  # without the commit record
         if paths:
             _warn(
                 source,

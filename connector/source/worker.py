@@ -245,6 +245,13 @@ class Worker:
         names = {self._group.offsets_topic} | {one.source.topic for one in self._sources.values()}
         found = await self._topics.describe(sorted(names))
         self._status.kafka_answered(now())
+        for name in sorted(names - found.keys()):
+            raise OutputError(
+                reason="TopicMissing",
+                doing=f"looking at topic {name}",
+                cause="it is gone since this worker started",
+                remedy="oci-sync topics create makes it again, and the next tick emits in full (operator)",
+            )
         return {name: topic.max_message_bytes for name, topic in found.items()}
 
     async def _until_done(self, stop: asyncio.Event) -> None:

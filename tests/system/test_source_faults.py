@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from confluent_kafka.admin import AdminClient
 
 from tests.fakes.registry import FakeRegistry
 from tests.system.product import Product, Running, Seen, assert_whole, pulls_of, table_of
@@ -225,3 +226,21 @@ def test_two_workers_share_the_sources_and_one_takes_over_when_the_other_is_kill
     for pull in pulls:
         assert_whole(pull)
     assert table_of(product.read()) == {"a.yaml": "a: 3\n"}
+
+
+def test_a_topic_that_was_deleted_is_filled_again_although_the_digest_stands(
+    product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    fake.publish(repository(product), "prod", ONE)
+    assert product.run_once().returncode == 0
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([product.topic])[product.topic].result(10)
+    deadline = time.monotonic() + 10
+    while product.exists():
+        assert time.monotonic() < deadline
+
+    again = product.run_once()
+
+    assert again.returncode == 0, again.stderr
+    assert "reason=OffsetLost" in again.stderr
+    assert table_of(product.read()) == as_text(ONE)
