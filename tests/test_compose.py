@@ -102,6 +102,7 @@ def test_the_worker_starts_when_its_servers_are_healthy_and_the_artifact_is_ther
     assert awaited == {
         "kafka": "service_healthy",
         "registry": "service_healthy",
+        "nats": "service_healthy",
         "seed": "service_completed_successfully",
     }
     assert all("healthcheck" in compose["services"][name] for name in ("kafka", "registry"))

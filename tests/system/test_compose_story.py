@@ -5,20 +5,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nats as nats_client
 import pytest
 from ruamel.yaml import YAML
 
-from tests.system.servers import Broker, Oras, Registry
+from tests.system.servers import Broker, Nats, Oras, Registry
 from tools.stack.pins import ROOT
 
 pytestmark = pytest.mark.system
 
 
-def test_the_worker_of_the_compose_file_brings_the_seed_to_kafka(
-    kafka: Broker, registry: Registry, oras: Oras, tmp_path: Path
+async def test_the_worker_of_the_compose_file_brings_the_seed_to_kafka_and_to_nats(
+    kafka: Broker, registry: Registry, nats: Nats, oras: Oras, tmp_path: Path
 ) -> None:
     compose: Any = YAML(typ="safe").load(ROOT / "docker-compose.yml")
-    here = {"kafka:19092": kafka.bootstrap, "registry:5000": registry.host, "/var/lib/oci-sync": str(tmp_path)}
+    here = {
+        "kafka:19092": kafka.bootstrap,
+        "registry:5000": registry.host,
+        "nats://nats:4222": nats.url,
+        "/var/lib/oci-sync": str(tmp_path),
+    }
     texts = {name: _moved(config["content"], here) for name, config in compose["configs"].items()}
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -32,6 +38,11 @@ def test_the_worker_of_the_compose_file_brings_the_seed_to_kafka(
 
     assert "limits.yaml" in seen
     assert "greeting.txt" in seen
+    client = await nats_client.connect(nats.url)
+    bucket = await client.jetstream().key_value("examples")
+    held = await bucket.get("limits.eu")
+    await client.close()
+    assert held.value == texts["limits"].encode()
 
 
 def _moved(text: str, places: dict[str, str]) -> str:
