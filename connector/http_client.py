@@ -5,23 +5,28 @@ what the caller gave, plus Host and Content-Length. (2) Bodies are the raw bytes
 wait has a bound: connecting, silence, the whole head, and a least rate for the body. (4) What goes wrong is an
 HttpFailure with a kind; the caller knows what was being done and makes it an error of the tree.
 
-httpx's interface carries two transports: aiohttp's (the default; its parser is C) and httpx's own as a fall-back.
+Two transports: aiohttp (its parser is C, and a small exchange takes it half of the CPU that the same takes under
+httpx's interface), and httpx as a fall-back that is imported when it is first used.
 """
 
 import asyncio
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import certifi
+from yarl import URL
+
+if TYPE_CHECKING:
+    import httpx
 
 TransportName = Literal["aiohttp", "httpx"]
 FailureKind = Literal["connect", "tls", "timeout", "slow", "cut", "protocol", "too_large"]
@@ -53,20 +58,44 @@ class HttpOptions:
     head_seconds: float = 60.0  # from the first byte sent to the last byte of the response's head
 
 
+class _Body(Protocol):
+    """A body on its way, raw."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a transport brings."""
+
+    status: int
+    headers: Iterable[tuple[bytes, bytes]]
+    body: _Body
+
+
+class _Transport(Protocol):
+    """One way to exchange. `send` raises HttpFailure, or what `_FOREIGN` names."""
+
+    async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> _Answer: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Response:
     """The head of a response, and its body still on the wire. Close it; a body read to its end frees the connection."""
 
-    __slots__ = ("_headers", "_response", "_slow_window_seconds", "_when_closed", "status", "url")
+    __slots__ = ("_body", "_headers", "_slow_window_seconds", "_when_closed", "status", "url")
 
-    def __init__(self, response: httpx.Response, url: str, slow_window_seconds: float) -> None:
-        self._response = response
+    def __init__(self, answer: _Answer, url: str, slow_window_seconds: float) -> None:
+        self._body = answer.body
         self._slow_window_seconds = slow_window_seconds
-        # A dict of our own: httpx's headers guess their encoding anew at each look, a fifth of a small exchange.
         self._headers: dict[str, list[str]] = {}
-        for name, value in response.headers.raw:
+        for name, value in answer.headers:
             self._headers.setdefault(name.decode("latin-1").lower(), []).append(_text(value))
         self._when_closed: Callable[[], None] | None = None
-        self.status = response.status_code
+        self.status = answer.status
         self.url = url
 
     def header(self, name: str) -> str:
@@ -84,7 +113,7 @@ class Response:
         """
         waited, received, mark = 0.0, 0, time.monotonic()
         try:
-            async for chunk in self._response.stream:  # type: ignore[union-attr] # both transports are asynchronous
+            async for chunk in self._body:
                 waited += time.monotonic() - mark
                 received += len(chunk)
                 if waited >= self._slow_window_seconds:
@@ -125,9 +154,7 @@ class Response:
     async def aclose(self) -> None:
         """Let go of the connection; where the body was not read to its end, the connection is closed."""
         try:
-            await self._response.stream.aclose()  # type: ignore[union-attr] # both transports are asynchronous
-        except _FOREIGN:
-            pass  # what matters of the body was read, or is being reported
+            await self._body.aclose()
         finally:
             callback, self._when_closed = self._when_closed, None
             if callback is not None:
@@ -154,13 +181,7 @@ class HttpClient:
         self._options = options
         self._name = transport
         self._slow_window_seconds = slow_window_seconds
-        self._transports: dict[str, httpx.AsyncBaseTransport] = {}
-        self._timeout = {
-            "connect": options.connect_seconds,
-            "read": options.silence_seconds,
-            "write": options.silence_seconds,
-            "pool": options.head_seconds,
-        }
+        self._transports: dict[str, _Transport] = {}
 
     @property
     def uses_proxy(self) -> bool:
@@ -180,27 +201,22 @@ class HttpClient:
 
         `address`: connect to this IP address and nowhere else, while name and certificate stay those of the URL.
         """
-        extensions: dict[str, object] = {"timeout": self._timeout}
         sent = dict(headers)
         try:
             parts = urlsplit(url)
-            port, target = parts.port, url
+            port, target, name = parts.port, url, ""
             if address is not None and parts.hostname is not None:
                 literal = f"[{address}]" if ":" in address else address
                 target = parts._replace(netloc=literal if port is None else f"{literal}:{port}").geturl()
                 sent["Host"] = parts.netloc
                 if parts.scheme == "https":
-                    extensions["sni_hostname"] = parts.hostname
+                    name = parts.hostname
             transport = self._transport(parts.scheme, pinned=address is not None)
-            request = httpx.Request(method, target, headers=sent, content=body, extensions=extensions)
             async with asyncio.timeout(self._options.head_seconds):
-                response = await transport.handle_async_request(request)
-                if method == "HEAD":  # httpcore keeps only connections whose response was read to its end
-                    async for _ in response.stream:  # type: ignore[union-attr] # both transports are asynchronous
-                        pass
+                answer = await transport.send(method, target, sent, body, name)
         except _FOREIGN as error:
             raise _failure(error) from error
-        return Response(response, url, self._slow_window_seconds)
+        return Response(answer, url, self._slow_window_seconds)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -216,7 +232,7 @@ class HttpClient:
     ) -> None:
         await self.aclose()
 
-    def _transport(self, scheme: str, *, pinned: bool) -> httpx.AsyncBaseTransport:
+    def _transport(self, scheme: str, *, pinned: bool) -> _Transport:
         # httpcore's pool knows connections by address only, so one that was opened under another name could be
         # reused for a pinned request; those get a pool that keeps nothing. aiohttp's key holds the name too.
         key = f"{scheme} pinned" if pinned and self._name == "httpx" else scheme
@@ -225,34 +241,136 @@ class HttpClient:
             transport = self._transports[key] = self._open(scheme, keep=not key.endswith("pinned"))
         return transport
 
-    def _open(self, scheme: str, *, keep: bool) -> httpx.AsyncBaseTransport:
+    def _open(self, scheme: str, *, keep: bool) -> _Transport:
         # Loading the authorities takes 20 ms and more; a context without any (it trusts nobody) serves plain HTTP.
         tls = self._tls_context() if scheme == "https" or self.uses_proxy else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        proxy = httpx.Proxy(self._options.proxy) if self._options.proxy else None
         if self._name == "httpx":
-            limits = httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=None if keep else 0,
-                keepalive_expiry=_IDLE_SECONDS,
-            )
-            return httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy, trust_env=False)
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=tls, keepalive_timeout=_IDLE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            trust_env=False,
-            auto_decompress=False,
-        )
-        return AiohttpTransport(client=session, verify=tls, proxy=proxy, trust_env=False)
+            return _Httpx(self._options, tls, keep=keep)
+        return _Aiohttp(self._options, tls)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._options.ca_file is not None:
             context = ssl.create_default_context(cafile=self._options.ca_file)
         else:
-            context = httpx.create_ssl_context(trust_env=False)
+            context = ssl.create_default_context(cafile=certifi.where())
         if self._options.client_cert is not None:
             context.load_cert_chain(self._options.client_cert, self._options.client_key)
         return context
+
+
+class _Aiohttp:
+    """One session. Redirects, cookies and encodings are left alone."""
+
+    def __init__(self, options: HttpOptions, tls: ssl.SSLContext) -> None:
+        proxy = URL(options.proxy) if options.proxy else None
+        has_login = proxy is not None and proxy.user is not None
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=tls, keepalive_timeout=_IDLE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=options.head_seconds,
+                sock_connect=options.connect_seconds,
+                sock_read=options.silence_seconds,
+            ),
+            trust_env=False,
+            auto_decompress=False,
+            proxy=proxy.with_user(None) if proxy is not None else None,
+            proxy_auth=aiohttp.BasicAuth(proxy.user or "", proxy.password or "") if proxy and has_login else None,
+        )
+
+    async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> _Answer:
+        response = await self._session.request(
+            method, URL(url), headers=headers, data=body, allow_redirects=False, server_hostname=name or None
+        )
+        return _Answer(response.status, response.raw_headers, _AiohttpBody(response))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class _AiohttpBody:
+    __slots__ = ("_response",)
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._response.content.iter_any())
+
+    async def aclose(self) -> None:
+        self._response.release()  # closes the connection where something is left on it
+
+
+class _Httpx:
+    """httpx's own transport; its errors leave it as HttpFailure."""
+
+    def __init__(self, options: HttpOptions, tls: ssl.SSLContext, *, keep: bool) -> None:
+        import httpx
+
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=tls,
+            limits=httpx.Limits(
+                max_connections=_CONNECTIONS,
+                max_keepalive_connections=None if keep else 0,
+                keepalive_expiry=_IDLE_SECONDS,
+            ),
+            proxy=httpx.Proxy(options.proxy) if options.proxy else None,
+            trust_env=False,
+        )
+        self._timeout = {
+            "connect": options.connect_seconds,
+            "read": options.silence_seconds,
+            "write": options.silence_seconds,
+            "pool": options.head_seconds,
+        }
+
+    async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> _Answer:
+        import httpx
+
+        extensions: dict[str, object] = {"timeout": self._timeout} | ({"sni_hostname": name} if name else {})
+        with _httpx_failures():
+            request = httpx.Request(method, url, headers=headers, content=body, extensions=extensions)
+            response = await self._transport.handle_async_request(request)
+            answer = _Answer(response.status_code, response.headers.raw, _HttpxBody(response))
+            if method == "HEAD":  # httpcore keeps only connections whose response was read to its end
+                async for _ in answer.body:
+                    pass
+        return answer
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class _HttpxBody:
+    def __init__(self, response: "httpx.Response") -> None:
+        self._stream = response.stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_failures():
+            async for chunk in self._stream:  # type: ignore[union-attr] # the transport is asynchronous
+                yield chunk
+
+    async def aclose(self) -> None:
+        with suppress(HttpFailure), _httpx_failures():  # what matters of the body was read, or is being reported
+            await self._stream.aclose()  # type: ignore[union-attr] # the transport is asynchronous
+
+
+@contextmanager
+def _httpx_failures() -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+        raise HttpFailure("tls" if _is_about_tls(error) else "connect", _text_of(error)) from error
+    except httpx.TimeoutException as error:
+        raise HttpFailure("timeout", _text_of(error)) from error
+    except (httpx.ReadError, httpx.RemoteProtocolError, httpx.WriteError) as error:
+        raise HttpFailure("cut", _text_of(error)) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise HttpFailure("protocol", _text_of(error)) from error
 
 
 def gunzip(data: bytes, limit_bytes: int) -> bytes:
@@ -275,43 +393,33 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-# What may come out of the two transports and the TLS set-up below them. aiohttp's own errors that the httpx layer does
-# not know (a malformed head, say) pass through it unchanged. ValueError: a URL or header that cannot be sent.
-_FOREIGN = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
-    aiohttp.ClientError,
-    OSError,
-    TimeoutError,
-    ValueError,
-)
+# What may come out of aiohttp and the TLS set-up below it. ValueError: a URL or header that cannot be sent.
+_FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 
 def _failure(error: Exception) -> HttpFailure:
-    # aiohttp's errors come wrapped in httpx's, and then the cause is the one that knows.
-    known: BaseException = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    printable = "".join(character if character.isprintable() else " " for character in str(known)[:1000])
-    text = " ".join(printable.split()).replace(" ssl:default", "")[:300] or type(known).__name__
-    inner = known.__cause__ if isinstance(known.__cause__, ssl.SSLError) else known
-    if (
-        isinstance(inner, ssl.SSLError | aiohttp.ClientSSLError)
-        or "CERTIFICATE_VERIFY_FAILED" in text
-        or "[SSL" in text
-    ):
+    text = _text_of(error)
+    if isinstance(error, aiohttp.ClientSSLError) or _is_about_tls(error):
         return HttpFailure("tls", text)
-    if isinstance(known, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return HttpFailure("connect", text)
-    if isinstance(known, aiohttp.ConnectionTimeoutError):
-        return HttpFailure("connect", text)
-    if isinstance(known, TimeoutError | httpx.TimeoutException):
+    if isinstance(error, TimeoutError):
         return HttpFailure("timeout", text if text != "TimeoutError" else "no answer in time")
-    if isinstance(
-        known, httpx.ReadError | httpx.RemoteProtocolError | aiohttp.ClientPayloadError | aiohttp.ClientOSError
-    ):
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientOSError):
         return HttpFailure("cut", text)
-    if isinstance(known, aiohttp.ServerDisconnectedError | ConnectionError | httpx.WriteError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return HttpFailure("cut", text)
-    if isinstance(known, OSError):
+    if isinstance(error, OSError):
         return HttpFailure("connect", text)
     return HttpFailure("protocol", text)
+
+
+def _is_about_tls(error: Exception) -> bool:
+    text = str(error)
+    told = "CERTIFICATE_VERIFY_FAILED" in text or "[SSL" in text
+    return told or isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError)
+
+
+def _text_of(error: Exception) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in str(error)[:1000])
+    return " ".join(printable.split()).replace(" ssl:default", "")[:300] or type(error).__name__

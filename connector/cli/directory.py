@@ -7,19 +7,18 @@ lead a file out of it. A file appears under its name by a rename, and replaces t
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from connector.errors import LayerError
-from connector.layers.extract import File
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-def write_files(directory: Path, files: Iterable[File]) -> None:
-    """Write each file under its path; what else is in the directory stays. Raises LayerError.
+def write_files(directory: Path, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
+    """Write each file (its path, what reads it) under its path; what else is in the directory stays. Raises LayerError.
 
     UnsafePath where a link or another kind of file is in the way, SpoolFailed where the disk refuses.
     """
@@ -29,17 +28,17 @@ def write_files(directory: Path, files: Iterable[File]) -> None:
     except OSError as error:
         raise _failed(directory, ".", error) from error
     try:
-        for file in files:
+        for path, read in files:
             try:
-                _write(top, file)
+                _write(top, path, read)
             except OSError as error:
-                raise _failed(directory, file.path, error) from error
+                raise _failed(directory, path, error) from error
     finally:
         os.close(top)
 
 
-def _write(top: int, file: File) -> None:
-    *folders, name = file.path.split("/")
+def _write(top: int, path: str, read: Callable[[], bytes]) -> None:
+    *folders, name = path.split("/")
     if name in ("", ".", ".."):
         raise NotADirectoryError(f"{name!r} in a path")
     with _opened(top, folders) as parent:
@@ -47,7 +46,7 @@ def _write(top: int, file: File) -> None:
         handle = os.open(fresh, _NEW_FILE, 0o666, dir_fd=parent)
         try:
             with os.fdopen(handle, "wb") as target:
-                target.write(file.content.read())
+                target.write(read())
             os.replace(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             os.unlink(fresh, dir_fd=parent)

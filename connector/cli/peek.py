@@ -5,16 +5,17 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from connector.cli.directory import write_files
 from connector.cli.output import OutputFormat
 from connector.config.worker_file import load_worker
-from connector.errors import OutputError
+from connector.errors import OutputError, SinkError
 from connector.kafka.reader import TopicReader
 from connector.kafka.record import Record
 from connector.records.file_record import (
@@ -29,6 +30,7 @@ from connector.records.file_record import (
     split_file_key,
 )
 from connector.records.reading import format_of, read_file
+from connector.sink.tasks.buffer import Snapshots
 from connector.wiring.parts import open_parts
 
 _MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
@@ -42,55 +44,75 @@ def peek(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new records until interrupted.")] = False,
     snapshot: Annotated[bool, typer.Option("--snapshot", help="Only the newest complete set of files.")] = False,
     content: Annotated[bool, typer.Option("--content", help="The files' content too.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the newest complete set into this folder.")] = None,
     output: Annotated[OutputFormat, typer.Option("-o", "--output", help="table or json (one object a line).")] = (
         OutputFormat.TABLE
     ),
 ) -> None:
     """Show what is in a topic."""
-    asyncio.run(_peek(topic, worker_file, follow=follow, snapshot=snapshot, content=content, output=output))
+    asyncio.run(_peek(topic, worker_file, follow=follow, snapshot=snapshot, content=content, output=output, to=to))
 
 
 async def _peek(
-    topic: str, worker_file: Path | None, *, follow: bool, snapshot: bool, content: bool, output: OutputFormat
+    topic: str,
+    worker_file: Path | None,
+    *,
+    follow: bool,
+    snapshot: bool,
+    content: bool,
+    output: OutputFormat,
+    to: Path | None,
 ) -> None:
     printer = _Printer(output, content=content)
     async with open_parts(load_worker(worker_file)) as parts, TopicReader(parts.clients, parts.topics, topic) as reader:
-        if snapshot:
-            newest: dict[str, _Newest] = {}
-            async for batch in reader.batches():
-                for record in batch:
-                    _collect(newest, record)
-            for pull in newest.values():
-                printer.print(pull.records)
+        if not (snapshot or to is not None):
+            async for batch in reader.batches(follow=follow):
+                printer.print(batch)
             return
-        async for batch in reader.batches(follow=follow):
-            printer.print(batch)
+        newest = _Newest(parts.worker.limits.max_total_size)
+        async for batch in reader.batches():
+            for record in batch:
+                newest.take(record)
+    for artifact, records in newest.whole.items():
+        if to is None:
+            printer.print(records)
+        else:
+            files = [file for record in records if (file := _decoded(record)) is not None]
+            write_files(to, [(file.path, partial(bytes, file.content or b"")) for file in files])
+            sys.stderr.write(_printable(f"{artifact}: {len(files)} files written to {to}") + "\n")
+    for line in newest.unfinished():
+        sys.stderr.write(_printable(line) + "\n")
 
 
-@dataclass(slots=True)
 class _Newest:
-    """The newest pull of an artifact so far, and the files of it."""
+    """The newest whole pull of each artifact, by the assembler that sinks use; and what is not whole."""
 
-    pull_id: str
-    partition: int
-    records: list[Record]
+    def __init__(self, max_total_size: int) -> None:
+        self._assembler = Snapshots(max_files=10_000_000, max_total_size=max(max_total_size, 1_000_000_000))
+        self._records: dict[str, list[Record]] = {}  # pull id → its records, tombstones and end marks left out
+        self.whole: dict[str, list[Record]] = {}  # artifact → records
 
+    def take(self, record: Record) -> None:
+        file = _decoded(record)
+        if file is None:
+            return
+        if record.value is not None and not is_end_mark(record):
+            self._records.setdefault(file.pull.pull_id, []).append(record)
+        try:
+            snapshot = self._assembler.feed(file, record.topic, record.partition, record.offset)
+        except (OutputError, SinkError) as error:
+            sys.stderr.write(_printable(str(error)) + "\n")
+            return
+        if snapshot is not None:
+            self.whole[snapshot.pull.artifact] = self._records.get(snapshot.pull.pull_id, [])
+            self._records = {snapshot.pull.pull_id: self.whole[snapshot.pull.artifact]}
 
-def _collect(newest: dict[str, _Newest], record: Record) -> None:
-    """Keep, for each artifact, the newest set of records that belong to one pull.
-
-    Within a partition the log says which pull is newer; between two (`partitioner: key`) the id, which is a time.
-    """
-    try:
-        artifact, _ = split_file_key(record.key)
-    except OutputError:
-        return
-    pull_id = record.header(PULL_ID) or ""
-    held = newest.get(artifact)
-    if held is None or (held.pull_id != pull_id and (record.partition == held.partition or pull_id > held.pull_id)):
-        held = newest[artifact] = _Newest(pull_id, record.partition, [])
-    if held.pull_id == pull_id and record.value is not None and not is_end_mark(record):
-        held.records.append(record)
+    def unfinished(self) -> list[str]:
+        """A line for each pull that has begun to arrive and is not whole."""
+        return [
+            f"{one.artifact}: pull {one.pull_id} has {one.seen} of {one.expected} files and is not whole; not shown"
+            for one in self._assembler.collecting()
+        ]
 
 
 class _Printer:

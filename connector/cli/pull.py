@@ -88,7 +88,7 @@ async def _pull(order: _Order, output: OutputFormat) -> None:
     with tempfile.TemporaryFile() as extracted:
         files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, order.options, extracted)
         if order.directory is not None:
-            await asyncio.to_thread(write_files, order.directory, files)
+            await asyncio.to_thread(write_files, order.directory, [(file.path, file.content.read) for file in files])
     _report(order, pulled, files, blobs, time.monotonic() - started, output)
 
 

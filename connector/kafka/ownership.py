@@ -3,7 +3,7 @@
 Workers form a consumer group on the offsets topic; whoever is assigned a partition restores it and runs its sources.
 Rules. (1) One thread polls and does nothing else, so a long pull never costs the membership. It reads each partition
 from its end on, for requests to the owner; what stood there before is `changelog`'s to restore. (2) After each poll the
-thread publishes generation, member and assignment; `Ownership.fence` proves a transaction by them, of the very moment.
+thread publishes generation, member and assignment; `Ownership.fence` proves a transaction by what it published last.
 (3) A revocation returns only after the partition's pulls have ended: the broker does check the member, but not which
 partition that member owns.
 """
@@ -95,15 +95,14 @@ class Ownership:
         self._stop = threading.Event()
         self._assignment: frozenset[int] = frozenset()
         self._published: Membership | None = None
-        self._consumer: Consumer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: asyncio.Future[None] | None = None
         self._failure: OutputError | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._consumer = self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
-        self._thread = asyncio.ensure_future(self._clients.call(self._poll, self._consumer))
+        consumer = self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
+        self._thread = asyncio.ensure_future(self._clients.call(self._poll, consumer))
         return self
 
     async def __aexit__(
@@ -127,15 +126,13 @@ class Ownership:
         return self._published.generation if self._published is not None else -1
 
     def fence(self, positions: dict[int, int]) -> Fence:
-        """The proof for a transaction, of this very moment. Raises OutputError NotOwner. Called from commit threads."""
+        """The proof for a transaction, as of the last poll. Raises OutputError NotOwner. Called from commit threads."""
+        # What the polling thread published last, never the consumer itself: its calls wait for one another, and a
+        # revocation, which is inside one, waits for this commit. Proof of before a rebalance is refused by the broker.
         with self._lock:
-            published, consumer = self._published, self._consumer
-            if published is None or consumer is None:
-                raise not_owner("this worker is not in the group")
-            current = consumer.consumer_group_metadata()
-        # A rebalance may have moved the generation since the last poll; then what we own is not known yet.
-        if current != published.metadata:
-            raise not_owner("the group is rebalancing")
+            published = self._published
+        if published is None:
+            raise not_owner("this worker is not in the group")
         return fence(published, self._topic, positions)
 
     def _poll(self, consumer: Consumer) -> None:
@@ -158,7 +155,6 @@ class Ownership:
                 self._tell(self._owner.revoked(self._assignment, lost=True))
             with self._lock:
                 self._assignment = frozenset()
-                self._consumer = None
 
     def _publish(self, consumer: Consumer) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest
 from connector.cli import execute
 from connector.cli.directory import write_files
 from connector.errors import LayerError
-from connector.layers.extract import File
 from tests.fakes.registry import PASSWORD, FakeRegistry
 
 FILES = {"flows/a.yaml": b"a: 1\n", "flows/deep/b.yaml": b"b: 2\n", "logo.bin": b"\xff\x00\xfe"}
@@ -28,19 +27,8 @@ def _spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCI_SYNC_SPOOL_DIRECTORY", str(tmp_path / "spool"))
 
 
-class Bytes:
-    """Content of a file."""
-
-    def __init__(self, data: bytes) -> None:
-        self.size_bytes = len(data)
-        self._data = data
-
-    def read(self) -> bytes:
-        return self._data
-
-
-def file(path: str, data: bytes = b"x") -> File:
-    return File(path, Bytes(data), "", "", "")
+def file(path: str, data: bytes = b"x") -> tuple[str, Callable[[], bytes]]:
+    return path, lambda: data
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -331,6 +331,7 @@ def test_a_file_too_large_for_the_topic_is_what_the_task_says(
     assert product.run_once().returncode == 0
 
     oras.push(artifact, {"grows.yaml": "y" * 30_000, "new.yaml": "z" * 30_000, "other.yaml": "x"})
+    planned = product.call("plan", str(product.flow_file), "-o", "json")
     ended = product.run_once()
 
     pulls = pulls_of(product.read())
@@ -344,6 +345,8 @@ def test_a_file_too_large_for_the_topic_is_what_the_task_says(
     assert_whole(pulls[1])
     [offset] = product.offsets().values()
     changes = {record.path: (record.change, record.value is None) for record in pulls[1]}
+    assert planned.returncode == 2, planned.stderr
+    print("PLAN", planned.stdout)
     if oversize == "skip":
         assert changes == {"other.yaml": ("unchanged", False), "grows.yaml": ("removed", True)}
         assert set(offset["paths"]) == {"other.yaml"}
