@@ -142,8 +142,10 @@ class Clients:
         """An admin client."""
         return self._make(AdminClient, self._for_kind(_PRODUCER_ONLY + _CONSUMER_ONLY))
 
-    def error(self, doing: str, error: KafkaError) -> OutputError:
-        """The OutputError for what librdkafka said while `doing`."""
+    def error(self, doing: str, error: KafkaError, admin: AdminClient | None = None) -> OutputError:
+        """The OutputError for what librdkafka said while `doing`; an admin client tells its reasons only when asked."""
+        if admin is not None:
+            admin.poll(0)
         return output_error(doing, error, self.bootstrap, self.last_error)
 
     def heard_from_broker(self) -> None:

@@ -46,7 +46,7 @@ async def group_members(
             if error.code() in _COORDINATOR_ON_ITS_WAY and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.1)
                 continue
-            raise clients.error(f"asking for the members of group {group}", error) from raised
+            raise clients.error(f"asking for the members of group {group}", error, admin) from raised
         return [
             f"{member.client_id} @ {member.host.lstrip('/')}"
             for member in description.members
@@ -63,7 +63,7 @@ async def group_offsets(clients: Clients, admin: AdminClient, group: str) -> dic
         error = kafka_error_of(raised)
         if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
             return {}
-        raise clients.error(f"asking for the offsets of group {group}", error) from raised
+        raise clients.error(f"asking for the offsets of group {group}", error, admin) from raised
     return {(at.topic, at.partition): at.offset for at in found.topic_partitions or () if at.offset >= 0}
 
 

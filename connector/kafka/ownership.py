@@ -176,7 +176,9 @@ class Ownership:
             return
         failure = self._clients.error(f"taking part in consumer group {self._group}", error)
         if self._failure is None or self._failure.reason != failure.reason:
-            self._tell(self._owner.group_failed(failure, fatal=error.fatal()))
+            # An error that comes as a message has lost its flag; its code says it too.
+            fatal = error.fatal() or error.code() == KafkaError._FATAL
+            self._tell(self._owner.group_failed(failure, fatal=fatal))
         self._failure = failure
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:

@@ -191,7 +191,7 @@ class Topics:
         try:
             metadata = await self._clients.call(self.admin.list_topics, None, _ADMIN_SECONDS)
         except KafkaException as error:
-            raise self._clients.error("asking the cluster for its topics", kafka_error_of(error)) from error
+            raise self._clients.error("asking the cluster for its topics", kafka_error_of(error), self.admin) from error
         partitions = {
             name: len(found.partitions)
             for name in names
@@ -261,7 +261,9 @@ class Topics:
             except KafkaException as error:
                 # Another worker that starts at the same moment may have been first.
                 if kafka_error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._clients.error(f"creating topic {spec.name}", kafka_error_of(error)) from error
+                    raise self._clients.error(
+                        f"creating topic {spec.name}", kafka_error_of(error), self.admin
+                    ) from error
             else:
                 _LOG.info("created topic %s with %d partition(s)", spec.name, spec.partitions)
 
@@ -288,7 +290,7 @@ class Topics:
                     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
                 ):
                     raise self._clients.error(
-                        f"reading the settings of topic {resource.name}", kafka_error_of(error)
+                        f"reading the settings of topic {resource.name}", kafka_error_of(error), self.admin
                     ) from error
                 self._config_forbidden = True
                 _LOG.warning(
@@ -319,7 +321,7 @@ class Topics:
                     # A topic that was just made, or whose leader moved, has no leader that answers for a moment.
                     if error.code() not in _LEADER_ON_ITS_WAY or asyncio.get_running_loop().time() > deadline:
                         doing = f"asking for the offsets of {topic}[{partition.partition}]"
-                        raise self._clients.error(doing, error) from raised
+                        raise self._clients.error(doing, error, self.admin) from raised
                     waiting.append(partition.partition)
             if waiting:
                 await asyncio.sleep(0.1)
