@@ -114,8 +114,9 @@ class Blobs:
         progress(sum(blob.size_bytes for blob in blobs.values()))
         missing = [entry for digest, entry in wanted.items() if digest not in blobs]
         fetched: list[Blob] = []
+        counted = self._registry.exchange.hosts.counting(reference.registry, progress)
         try:
-            await self._fetch_all(reference, missing, spool, fetched, progress)
+            await self._fetch_all(reference, missing, spool, fetched, counted)
         finally:
             if cache is not None and fetched:
                 await asyncio.shield(asyncio.to_thread(cache.store, fetched))

@@ -224,10 +224,13 @@ class Exchange:
             headers = {"User-Agent": self.hosts.user_agent, "Accept-Encoding": "identity", **ask.headers}
             if grant is not None and current == registry:
                 headers["Authorization"] = grant.authorization.reveal()
+            started = self.hosts.clock.monotonic()
             try:
                 response = await self.hosts.host(current).send(ask.method, url, headers, None, addresses)
             except HttpFailure as failure:
+                self.hosts.observed(reference.registry, ask.method, None, started)
                 raise failure_of(failure, ask.doing, current.authority) from failure
+            self.hosts.observed(reference.registry, ask.method, response, started)
             if response.status not in _REDIRECTS:
                 return response
             location = response.header("location")

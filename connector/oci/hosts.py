@@ -7,11 +7,11 @@ Retry-After nobody asks that host before the time; who would have to wait long i
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.request import getproxies_environment, proxy_bypass
 
 from connector.http_client import HttpClient, HttpFailure, HttpOptions, Response, TransportName
@@ -40,6 +40,22 @@ class HostSettings:
     concurrency: int = 8
     requests_per_second: float | None = None
     trusted_realms: tuple[str, ...] = ()
+
+
+class Observer(Protocol):
+    """Who counts what is asked of registries. `registry` is the one that a reference names, never a redirect's host."""
+
+    def registry_request(self, registry: str, method: str, code: int | None, seconds: float) -> None:
+        """A request was answered, or (None) was not."""
+        ...
+
+    def rate_limit(self, registry: str, remaining: int, limit: int | None) -> None:
+        """What the registry says of our budget."""
+        ...
+
+    def blob_bytes(self, registry: str, count: int) -> None:
+        """Bytes of a blob arrived."""
+        ...
 
 
 class HostHeld(Exception):
@@ -126,7 +142,9 @@ class Hosts:
         user_agent: str = "oci-sync/0.1",
         environment_proxies: bool = True,
         options: HttpOptions | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        self.observer = observer
         self.clock = clock or SystemClock()
         self.tokens = TokenCache(self.clock)
         self.heads: Flights[Descriptor] = Flights(self.clock)
@@ -165,6 +183,30 @@ class Hosts:
             settings = self.settings(origin.authority)
             host = self._hosts[key] = Host(settings, self._client(origin, settings), self.clock)
         return host
+
+    def observed(self, registry: str, method: str, response: Response | None, started: float) -> None:
+        """Tell the observer of one exchange that began at `started` (monotonic seconds)."""
+        if self.observer is None:
+            return
+        took = self.clock.monotonic() - started
+        self.observer.registry_request(registry, method, None if response is None else response.status, took)
+        if response is not None:
+            told = parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
+            if told is not None and told.remaining is not None:
+                self.observer.rate_limit(registry, told.remaining, told.limit)
+
+    def counting(self, registry: str, progress: Callable[[int], None]) -> Callable[[int], None]:
+        """A progress that also tells the observer of the bytes that arrive."""
+        observer = self.observer
+        if observer is None:
+            return progress
+
+        def arrived(count: int) -> None:
+            progress(count)
+            if count > 0:  # negative: what came is thrown away
+                observer.blob_bytes(registry, count)
+
+        return arrived
 
     def rate_limits(self) -> dict[str, RateLimit]:
         """What hosts said of their limits, by `host[:port]`; for the status."""

@@ -42,11 +42,13 @@ async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
         settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
-        hosts = await stack.enter_async_context(Hosts(settings, user_agent=f"oci-sync/{connector.__version__}"))
-        topics = Topics(clients)
-        spool = _spool(worker)
         telemetry = Telemetry()
         telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
+        hosts = await stack.enter_async_context(
+            Hosts(settings, user_agent=f"oci-sync/{connector.__version__}", observer=telemetry)
+        )
+        topics = Topics(clients)
+        spool = _spool(worker)
         yield Parts(
             worker=worker,
             clients=clients,

@@ -95,8 +95,8 @@ def lanes(kill_count: int) -> list[tuple[str, Lane]]:
         ("registry", _registry),
         ("rebalance storm", _storm),
         ("machine", _machine),
-        ("clock", _clock),
-        ("disk", _disk),
+        ("clock jumps", _clock),
+        ("disk full", _disk),
     ]
 
 
@@ -194,7 +194,7 @@ def _machine(stage: Stage) -> Iterator[Row]:
 
 def _clock(stage: Stage) -> Iterator[Row]:
     with stage.scene(stage.broker()) as scene:
-        yield machine.clocks_differ(scene)
+        yield machine.clock_jumps(scene)
 
 
 def _disk(stage: Stage) -> Iterator[Row]:

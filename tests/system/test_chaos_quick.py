@@ -1,5 +1,6 @@
 """A short walk through `make chaos`: fifteen killed workers and a handful of other faults, judged by its checker."""
 
+import asyncio
 import os
 import random
 from collections.abc import Iterator
@@ -8,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import kills, outages
+from connector.errors import OutputError
+from connector.kafka.clients import Clients
+from connector.kafka.membership import Fence
+from connector.kafka.ownership import Ownership
+from connector.kafka.record import Record
+from connector.kafka.topics import Topics, offsets_topic
+from tests.chaos import kills, machine, outages
 from tests.chaos.network import Proxies, proxied_broker
 from tests.chaos.report import Row, table
 from tests.chaos.scene import Scene, open_scene
 from tests.system.servers import Broker
+from tests.system.test_fencing import joined
 
 pytestmark = pytest.mark.system
 
@@ -63,3 +71,64 @@ def test_answers_of_the_broker_that_are_lost_in_a_transaction_break_nothing(tmp_
         scene = ends.enter_context(open_scene(tmp_path, broker.bootstrap, rng, worker_bootstrap=link.address))
 
         assert_held(outages.broker_link(scene, link, "answers lost", outages.FAULTS["answers lost"]))
+
+
+def test_a_zombie_whose_instance_id_is_another_s_now_ends_and_its_heir_goes_on(scene: Scene) -> None:
+    assert_held(kills.frozen(scene, "frozen, static membership", ("resolved",), static=True))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="blob.py: after SpoolFailed its finally writes to no path, which ends the worker"
+)
+def test_a_full_disk_is_said_and_heals_when_there_is_room(tmp_path: Path, scene: Scene) -> None:
+    try:
+        assert_held(machine.disk_full(scene, tmp_path / "small"))
+    except machine.CannotInject as reason:
+        pytest.skip(str(reason))
+
+
+class Committing:
+    """An owner whose commit proves itself in the middle of a revocation, from a thread of its own, as commits do."""
+
+    def __init__(self) -> None:
+        self.ownership: Ownership | None = None
+        self.assigned_once = asyncio.Event()
+        self.proofs: list[Fence] = []
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        self.assigned_once.set()
+
+    async def revoked(self, partitions: frozenset[int], *, lost: bool) -> None:
+        assert self.ownership is not None
+        if not self.proofs:
+            async with asyncio.timeout(20):
+                self.proofs.append(await asyncio.to_thread(self.ownership.fence, {min(partitions): 0}))
+
+    async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
+        raise error
+
+    def noticed(self, record: Record) -> None:
+        pass
+
+    def polled(self) -> None:
+        pass
+
+
+async def test_a_commit_under_way_proves_itself_while_its_partition_is_being_revoked(
+    kafka: Broker, unique: str
+) -> None:
+    """The calls of one consumer wait for one another: a proof that asked it would wait for the revocation, and that
+    for the commit. Both hung until the worker was expelled, and for ever after."""
+    async with Clients({"bootstrap.servers": kafka.bootstrap}) as clients:
+        await Topics(clients).ensure([offsets_topic(f"o-{unique}", partitions=2, replication_factor=1)], "create")
+        owner = Committing()
+        async with Ownership(
+            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
+        ) as owner.ownership:
+            async with asyncio.timeout(30):
+                await owner.assigned_once.wait()
+            # A second member makes the first give up what it holds.
+            async with joined(kafka, f"g-{unique}", f"o-{unique}"):
+                proofs = list(owner.proofs)
+
+    assert [proof.offsets for proof in proofs] == [((f"o-{unique}", 0, 0),)]
