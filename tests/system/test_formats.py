@@ -346,7 +346,8 @@ def test_a_file_too_large_for_the_topic_is_what_the_task_says(
     [offset] = product.offsets().values()
     changes = {record.path: (record.change, record.value is None) for record in pulls[1]}
     assert planned.returncode == 2, planned.stderr
-    print("PLAN", planned.stdout)
+    foreseen = {row["path"]: row["change"] for row in json.loads(planned.stdout)}
+    assert foreseen == {path: change for path, (change, _) in changes.items() if change != "unchanged"}
     if oversize == "skip":
         assert changes == {"other.yaml": ("unchanged", False), "grows.yaml": ("removed", True)}
         assert set(offset["paths"]) == {"other.yaml"}
