@@ -111,6 +111,9 @@ class Clients:
         return self._make(
             Producer,
             {
+                # A pull is handed over faster than it is sent: without a bound the whole of it would wait in memory.
+                # Room for two of the largest records, or a large one could wait for ever for an empty queue.
+                "queue.buffering.max.kbytes": max(32_768, 2 * message_max_bytes // 1024 + 1),
                 **self._for_kind(_CONSUMER_ONLY),
                 "transactional.id": transactional_id,
                 "message.max.bytes": message_max_bytes,
