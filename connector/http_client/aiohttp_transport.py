@@ -16,7 +16,6 @@ from connector.http_client.transport import (
     text_of,
 )
 
-
 # At its import aiohttp reads every authority of this machine, 40 ms for a context that is never used: each session is
 # given its own. OpenSSL reads them from where this variable says.
 _named = os.environ.get("SSL_CERT_FILE")

@@ -12,10 +12,19 @@ from urllib.parse import urlsplit
 import certifi
 
 from connector.http_client.aiohttp_transport import AiohttpTransport
-from connector.http_client.transport import Answer, HttpFailure, HttpOptions, Transport, is_about_tls, text_of
+from connector.http_client.transport import (
+    Answer,
+    FailureKind,
+    HttpFailure,
+    HttpOptions,
+    Transport,
+    is_about_tls,
+    text_of,
+)
 
 TransportName = Literal["aiohttp", "httpx"]
 
+_DEFAULT_OPTIONS = HttpOptions()
 _SLOW_WINDOW_SECONDS = 60.0
 _SLOWEST_BYTES_PER_SECOND = 10_000
 
@@ -106,7 +115,7 @@ class HttpClient:
 
     def __init__(
         self,
-        options: HttpOptions = HttpOptions(),
+        options: HttpOptions = _DEFAULT_OPTIONS,
         transport: TransportName = "aiohttp",
         slow_window_seconds: float = _SLOW_WINDOW_SECONDS,
     ) -> None:
@@ -149,7 +158,9 @@ class HttpClient:
         except TimeoutError as error:
             raise HttpFailure("timeout", "no answer in time") from error
         except (OSError, ValueError) as error:  # a file of TLS that cannot be read, a URL that is none
-            kind = "tls" if is_about_tls(error) else "connect" if isinstance(error, OSError) else "protocol"
+            kind: FailureKind = (
+                "tls" if is_about_tls(error) else "connect" if isinstance(error, OSError) else "protocol"
+            )
             raise HttpFailure(kind, text_of(error)) from error
         return Response(answer, url, self._slow_window_seconds)
 

@@ -51,7 +51,7 @@ class Answer:
 
 
 class Transport(Protocol):
-    """One way to exchange. `send` raises HttpFailure; `name` is the one that TLS asks for where the URL has an address."""
+    """One way to exchange. `send` raises HttpFailure; `name` is what TLS asks for where the URL holds an address."""
 
     async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> Answer: ...
 

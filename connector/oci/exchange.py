@@ -11,19 +11,19 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from random import random
 from typing import TypeVar
 
-from connector.errors import CredentialsError, OciSyncError, RegistryError
+from connector.errors import CredentialsError, RegistryError
 from connector.http_client import HttpFailure, Response
 from connector.oci import trust
 from connector.oci.answers import clean, describe, failure_of
+from connector.oci.attempts import attempts
 from connector.oci.auth import MAX_TOKEN_BYTES, AuthorizationDenied, Grant, TokenAnswer, TokenRequest, authorize
 from connector.oci.challenge import Challenge, parse_challenges
 from connector.oci.credentials import Credentials
 from connector.oci.hosts import HostHeld, Hosts
 from connector.oci.reference import Reference
-from connector.oci.retry import RetryPolicy, backoff_seconds, is_worth_another
+from connector.oci.retry import RetryPolicy
 from connector.oci.secret import Credential
 from connector.oci.tokens import TokenKey
 from connector.oci.trust import Origin, origin_of
@@ -60,20 +60,7 @@ class Exchange:
 
     async def attempts(self, operation: Callable[[], Awaitable[Result]]) -> Result:
         """The operation's result, tried again as `retry` says after transient errors. Raises what it raised last."""
-        attempt = 1
-        while True:
-            try:
-                return await operation()
-            except OciSyncError as error:
-                if not is_worth_another(error, attempt, self._retry):
-                    raise
-                wait = backoff_seconds(self._retry, attempt, random(), error.retry_after)  # noqa: S311 - spreads load
-                _LOG.info(
-                    "%s: %s; attempt %d of %d in %.1f s", error.doing, error.cause, attempt + 1,
-                    self._retry.max_attempts, wait, extra={"reason": error.reason},
-                )  # fmt: skip
-            await self.hosts.clock.sleep(wait)
-            attempt += 1
+        return await attempts(operation, self._retry, self.hosts.clock)
 
     async def send(self, reference: Reference, ask: Ask, accepted: frozenset[int] = frozenset({200})) -> Response:
         """An open response with an accepted status. Raises RegistryError, CredentialsError; does not try again."""
