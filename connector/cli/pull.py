@@ -4,8 +4,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +13,11 @@ import typer
 
 from connector.cli.directory import write_files
 from connector.cli.output import OutputFormat, show, written
+from connector.cli.progress import PullProgress
 from connector.cli.registry_client import open_registry
 from connector.config.worker_file import Worker, load_worker, spool_directory
 from connector.layers.extract import ExtractOptions, File, extract, needed_layers
-from connector.oci.blob import Blobs, BlobStore, Fetched, Progress
+from connector.oci.blob import Blobs, BlobStore, Fetched
 from connector.oci.platform import Platform, parse_platform
 from connector.oci.reference import Reference, parse_reference
 from connector.oci.registry import Pulled
@@ -83,7 +83,8 @@ async def _pull(order: _Order, output: OutputFormat) -> None:
         pulled = await registry.manifest(order.reference, head.digest, order.platform)
         layers = needed_layers(pulled.manifest.layers, order.options)
         store = BlobStore(spool, order.worker.spool.cache_size)
-        with _progress(sum({layer.digest: layer.size_bytes for layer in layers}.values())) as progress:
+        total = sum({layer.digest: layer.size_bytes for layer in layers}.values())
+        with PullProgress().pulling("fetching", total) as progress:
             blobs = await Blobs(registry, store).fetch(order.reference, layers, progress)
     with tempfile.TemporaryFile() as extracted:
         files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, order.options, extracted)
@@ -127,18 +128,3 @@ def _report(
         f"pulled {order.reference} at {pulled.artifact_digest}{place}: {len(files)} files, {size} bytes; "
         f"{blobs.downloaded} blobs fetched, {len(blobs) - blobs.downloaded} at hand; {seconds:.2f} s\n"
     )
-
-
-@contextmanager
-def _progress(total_bytes: int) -> Iterator[Progress]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console  # here, for it costs 0.1 s that only a terminal should pay
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("fetching", total=total_bytes)
-        yield lambda count: bar.advance(task, count)

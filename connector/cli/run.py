@@ -11,11 +11,13 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from connector.cli.progress import PullProgress
 from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
 from connector.errors import OciSyncError, OutputError
 from connector.kafka.groups import group_members
+from connector.source.outcome import silent
 from connector.source.worker import Worker
 from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
@@ -146,7 +148,9 @@ async def _source_worker(parts: Parts, flows: Sequence[Flow], stop: asyncio.Even
     topics = await _patiently(lambda: parts.topics.ensure(specs, parts.worker.topics.manage), stop, once=once)
     if topics is None:
         return None
-    return build_source_worker(parts, build_sources(parts, flows, topics), once=once)
+    # A bar and log lines on one terminal fight for the last line; with --once there are few of those.
+    progress = PullProgress().pulling if once else silent
+    return build_source_worker(parts, build_sources(parts, flows, topics, progress), once=once)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, once: bool) -> T | None:

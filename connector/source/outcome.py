@@ -1,6 +1,7 @@
 """What comes of a tick: unchanged, a committed pull, or a plan; and the seconds of its phases."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
 
@@ -8,6 +9,14 @@ from connector.kafka.transaction import Committed
 from connector.records.file_record import Change
 from connector.records.source_offset import SourceOffset
 from connector.telemetry import Phase
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows a pull: given the artifact and the bytes to come, what it yields is called with those that came."""
+
+
+def silent(_artifact: str, _total_bytes: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A progress that shows nothing."""
+    return nullcontext(lambda _count: None)
 
 
 @dataclass(frozen=True, slots=True)

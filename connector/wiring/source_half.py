@@ -20,6 +20,7 @@ from connector.oci.retry import RetryPolicy
 from connector.records.encoder import Encoding
 from connector.records.encoder import build_format as build_format
 from connector.records.source_offset import offset_key, settings_fingerprint
+from connector.source.outcome import Progress, silent
 from connector.source.partition import ScheduledSource
 from connector.source.source import Source
 from connector.source.tasks import generate, oci_sync
@@ -149,7 +150,9 @@ def build_schema_registry(worker: WorkerFile) -> SchemaRegistry | None:
     return None if fields is None else SchemaRegistry(RegistrySettings(**fields.model_dump()))
 
 
-def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topic]) -> list[ScheduledSource]:
+def build_sources(
+    parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topic], progress: Progress = silent
+) -> list[ScheduledSource]:
     """Every source of the flows, ready to tick. `topics` are those of `topic_specs`, as they are."""
     sources: list[ScheduledSource] = []
     schemas = build_schema_registry(parts.worker)
@@ -167,6 +170,7 @@ def build_sources(parts: Parts, flows: Sequence[Flow], topics: Mapping[str, Topi
                 now_ms=_now_ms,
                 new_traceparent=lambda: traceparent(os.urandom(24)),
                 record_limit=partial(_record_limit, parts, topic_of(flow, task)),
+                progress=progress,
             )
             beat = [above.fields for above in flow.upstream(task) if isinstance(above.fields, generate.Fields)][-1]
             sources.append(ScheduledSource(ticker, generate.build(beat)))

@@ -16,6 +16,8 @@ _LONG_SECONDS = 8.0
 # The transaction's time-out is 60 s, settling it takes 30 more, and asking the cluster 15.
 PAST_EVERY_DEADLINE_SECONDS = 110.0
 _PAST_TRANSACTION_SECONDS = 70.0
+# A stop signal returns before the last thread of a broker stands still, and a commit needs but a few milliseconds.
+_STANDSTILL_SECONDS = 1.0
 # A frozen broker keeps its connections, so a request to it is given up only after socket.timeout.ms, a minute.
 _PAST_REQUESTS_SECONDS = 150.0
 
@@ -84,6 +86,7 @@ def broker_frozen(scene: Scene, broker: Broker) -> Row:
     worker = scene.start("stop:offsets_sent")
     scene.await_frozen(worker)
     broker.pause()
+    sleep(_STANDSTILL_SECONDS)
     worker.process.send_signal(signal.SIGCONT)
     sleep(_PAST_TRANSACTION_SECONDS)
     broker.resume()
@@ -101,6 +104,7 @@ def node_lost(
     scene.await_frozen(worker)
     node = target(scene)
     (cluster.pause if freeze else cluster.kill)(node)
+    sleep(_STANDSTILL_SECONDS)
     worker.process.send_signal(signal.SIGCONT)
     scene.await_newest(_PAST_REQUESTS_SECONDS if freeze else 60)
     scene.push()

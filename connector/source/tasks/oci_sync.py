@@ -35,7 +35,7 @@ from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change, PullFacts
 from connector.records.source_offset import SourceOffset, offset_record, short_hash
 from connector.source.changes import FileChange, compare
-from connector.source.outcome import Phases, Planned, Pull, Unchanged
+from connector.source.outcome import Phases, Planned, Progress, Pull, Unchanged, silent
 from connector.source.oversize import Fitted, fit
 from connector.source.release import Release
 from connector.source.source import Oversize, Partitioner, Source
@@ -134,6 +134,7 @@ class OciSync:
         now_ms: Callable[[], int],
         new_traceparent: Callable[[], str],
         record_limit: Callable[[], Awaitable[int | None]],
+        progress: Progress = silent,
     ) -> None:
         self.source = source
         self._registry = registry
@@ -144,6 +145,7 @@ class OciSync:
         self._now_ms = now_ms
         self._new_traceparent = new_traceparent
         self._record_limit = record_limit
+        self._progress = progress
 
     def __repr__(self) -> str:
         return f"<OciSync {self.source.flow}/{self.source.name} {self.source.artifact}>"
@@ -228,7 +230,10 @@ class OciSync:
         source = self.source
         pulled = await self._registry.manifest(source.reference, head.digest, source.platform)
         layers = pulled.manifest.layers
-        blobs = await self._blobs.fetch(source.reference, needed_layers(layers, source.options))
+        needed = needed_layers(layers, source.options)
+        total = sum({layer.digest: layer.size_bytes for layer in needed}.values())
+        with self._progress(source.artifact, total) as advance:
+            blobs = await self._blobs.fetch(source.reference, needed, advance)
         clock.end("fetch")
         faults.passing("fetched")
         with ExitStack() as held:
