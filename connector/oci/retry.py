@@ -113,6 +113,8 @@ class RateLimit:
 
 def parse_rate_limit(limit: str, remaining: str) -> RateLimit | None:
     """Docker Hub's `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`; None where both are absent."""
+    if not limit and not remaining:  # of nearly every registry, and for every blob
+        return None
     most, window = _count_and_window(limit)
     left, other_window = _count_and_window(remaining)
     return None if most is None and left is None else RateLimit(most, left, window or other_window)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 # Registries whose realm is under another domain, and rightly so.
 KNOWN_REALMS = frozenset(
@@ -59,7 +60,7 @@ class Origin:
 
 def origin_of(url: str) -> Origin:
     """The origin of an http or https URL. Raises ValueError that says what is wrong with it."""
-    if any(ord(character) <= 32 or ord(character) == 127 for character in url):
+    if _SPACE_OR_CONTROL.search(url):
         raise ValueError("it holds a space or a control character")
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:

@@ -27,6 +27,7 @@ def build_lines(flow: Flow, parts: Parts) -> list[Line]:
 
     Raises ConfigError BadValue for a shape that is none, UnknownVariable where the artifact's name is not known.
     """
+    _refuse_what_stores_cannot_follow(flow)
     ends = [task for task in flow.sink_tasks if _writes(task)]
     ways = [_way(flow, end) for end in ends]
     used = {task.name for way in ways for task in way}
@@ -34,6 +35,23 @@ def build_lines(flow: Flow, parts: Parts) -> list[Line]:
         if task.name not in used:
             raise _bad(task, "leads to no store that writes", "put a store after it, or take it out")
     return [_line(flow, way, parts) for way in ways]
+
+
+def _refuse_what_stores_cannot_follow(flow: Flow) -> None:
+    """Options of `oci_sync` whose records are no whole snapshot for a sink."""
+    for task in flow.source_tasks if flow.sink_tasks else ():
+        if getattr(task.fields, "oversize", None) == "reference":
+            raise _bad(
+                task,
+                "sends references instead of large files, and a store would get empty values",
+                "use `oversize: error` or `skip`, or give these readers a flow of their own",
+            )
+        if getattr(task.fields, "partitioner", None) == "key":
+            raise _bad(
+                task,
+                "spreads a snapshot over partitions, so no member of the sink's group sees it whole",
+                "use `partitioner: source`, or give these readers a flow of their own",
+            )
 
 
 def _line(flow: Flow, way: Sequence[Task], parts: Parts) -> Line:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from connector.errors import OutputError
 from connector.kafka.changelog import Changelog
-from connector.kafka.record import Record, partition_for
-from connector.records.file_record import split_file_key
+from connector.kafka.record import Record
 from connector.records.request import Request, read_request, split_request_key
 from connector.records.source_offset import SourceOffset, read_offset
 from connector.source.source import Source
@@ -64,15 +63,16 @@ class Restorer:
 
         Without a look, the digest would stand for ever and readers of the new topic would get nothing.
         """
-        number = partition_for(source.artifact.encode(), source.topic_partitions)
-        if not await self._changelog.is_empty(source.topic, number):
-            return False
+        numbers = source.record_partitions
+        for number in numbers:
+            if not await self._changelog.is_empty(source.topic, number):
+                return False
         _warn(
             source,
             OutputError(
                 reason="OffsetLost",
                 doing=f"restoring the source offset of {source.artifact}",
-                cause=f"it speaks of files, and {source.topic}[{number}] is empty: the topic was deleted or emptied",
+                cause=f"it speaks of files, and {source.topic}{list(numbers)} is empty: it was deleted or emptied",
                 remedy="nothing to do: the next tick pulls and emits in full; find out who deleted it (operator)",
             ),
         )
@@ -83,12 +83,9 @@ class Restorer:
 
         Without them a file that vanished meanwhile would stay in the compacted topic for ever.
         """
-        number = partition_for(source.artifact.encode(), source.topic_partitions)
-        prefix = f"{source.artifact}#".encode()
-        restored = await self._changelog.read(source.topic, [number], lambda record: record.key.startswith(prefix))
-        entries = restored[number].entries
-        named = {split_file_key(key)[1]: "" for key, mine in entries.items() if mine}
-        paths = {path: short for path, short in named.items() if path}  # without the commit record
+        numbers = source.record_partitions
+        restored = await self._changelog.read(source.topic, numbers, lambda record: source.path_of(record.key))
+        paths = {path: "" for number in numbers for path in restored[number].entries.values() if path is not None}
         if paths:
             _warn(
                 source,

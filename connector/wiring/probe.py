@@ -18,6 +18,7 @@ from connector.oci.reference import parse_reference
 from connector.sink.flow_sink import build_lines
 from connector.source.tasks import oci_sync
 from connector.wiring.parts import Parts, open_parts
+from connector.wiring.schemas import probe_schemas
 from connector.wiring.sink_half import sink_parts
 from connector.wiring.source_half import build_registry, build_source, sync_tasks, topic_specs
 
@@ -37,6 +38,7 @@ async def probe(worker: Worker, flows: Sequence[Flow]) -> list[Finding]:
         asked = [ask(flow, task) for flow in flows for task in sync_tasks(flow)]
         for found in await asyncio.gather(*asked):
             findings.extend(found)
+        findings.extend(await probe_schemas(worker, flows))
         for flow in flows:
             findings.extend(await _stores(parts, flow))
     return findings

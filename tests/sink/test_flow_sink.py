@@ -22,9 +22,9 @@ def _store(name: str = "kv", **fields: object) -> dict[str, Any]:
     return {"nats_kv_store": {"name": name, "bucket": "b", **fields}}
 
 
-def _lines(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1") -> list[Line]:
+def _lines(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1", **options: object) -> list[Line]:
     path = tmp_path / "flow.yaml"
-    source = [{"generate": {"name": "tick"}}, {"oci_sync": {"name": "pull", "artifact": artifact}}]
+    source = [{"generate": {"name": "tick"}}, {"oci_sync": {"name": "pull", "artifact": artifact, **options}}]
     path.write_text(json.dumps({"flow": {"name": "f", "tasks": [*source, *tasks]}}))
     return build_lines(load_flow(path, "sink", {}), Parts("f"))
 
@@ -79,3 +79,11 @@ def test_what_is_no_chain_is_an_error_that_names_the_task(
 def test_an_artifact_that_is_not_known_by_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a variable that is not set"):
         _lines(tmp_path, BUFFER, DIFF, _store(), artifact="{{env.NOT_SET}}/a:1")
+
+
+@pytest.mark.parametrize("options", [{"oversize": "reference"}, {"partitioner": "key"}])
+def test_records_that_are_no_whole_snapshot_feed_a_topic_but_no_store(tmp_path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="give these readers a flow of their own"):
+        _lines(tmp_path, BUFFER, DIFF, _store(), **options)
+
+    assert _lines(tmp_path, **options) == []

@@ -320,6 +320,50 @@ def test_the_sink_half_applies_what_every_format_holds_with_commit_records_betwe
         assert found == as_bytes(files)
 
 
+@pytest.mark.parametrize(
+    "task",
+    [{"key_format": "json"}, {"partitioner": "key", "commit_record": True}, {"key_format": "avro"}],
+    ids=["json keys", "keys spread", "avro keys"],
+)
+def test_after_a_lost_offset_a_vanished_file_is_still_removed_whatever_its_key(
+    kafka: Broker, registry: Registry, oras: Oras, apicurio: SchemaServer, tmp_path: Path, unique: str,
+    task: dict[str, Any],
+) -> None:  # fmt: skip
+    artifact = f"{registry.host}/{unique}:prod"
+    worker = {"topics": {"partitions": 3}, "schema_registry": {"url": apicurio.url}}
+    product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task, worker=worker)
+    oras.push(artifact, {f"{number}.yaml": "x" for number in range(6)})
+    assert product.run_once().returncode == 0
+    other = {**worker, "group": f"{unique}-2", "offsets": {"topic": f"{unique}-2", "partitions": 4}}
+    lost = Product(tmp_path / "q", kafka.bootstrap, artifact, unique, task=task, worker=other)
+    oras.push(artifact, {"0.yaml": "y"})
+
+    ended = lost.run_once()
+
+    assert ended.returncode == 0, ended.stderr
+    records = Reader(kafka.bootstrap).records(product.topic)
+    last = max(text("oci.pull_id", record) for record in records)
+    newest = [record for record in records if text("oci.pull_id", record) == last]
+    assert {text("oci.deletes", record) for record in newest} == {"5"}
+    state = {record.key: record for record in records}
+    alive = [record for record in state.values() if record.value is not None and not text("oci.kind", record)]
+    assert [text("oci.pull_id", record) for record in alive] == [last]
+
+
+def test_a_partition_that_no_key_hashed_to_is_not_taken_for_a_lost_topic(
+    kafka: Broker, registry: Registry, oras: Oras, tmp_path: Path, unique: str
+) -> None:
+    artifact = f"{registry.host}/{unique}:prod"
+    task, worker = {"partitioner": "key"}, {"topics": {"partitions": 20}}
+    product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task, worker=worker)
+    oras.push(artifact, {"a.yaml": "1"})
+
+    for _ in range(2):
+        assert product.run_once().returncode == 0
+
+    assert len(Reader(kafka.bootstrap).records(product.topic)) == 1
+
+
 @pytest.mark.parametrize("oversize", ["error", "skip", "reference"])
 def test_a_file_too_large_for_the_topic_is_what_the_task_says(
     kafka: Broker, registry: Registry, oras: Oras, tmp_path: Path, unique: str, oversize: str
