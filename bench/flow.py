@@ -10,6 +10,7 @@ from typing import Any
 from bench.ground import Cost, Ground
 
 SINK_PREFIX = "files."
+_SOURCES_A_FLOW = 250  # a flow file takes 1,000 tasks
 
 
 @dataclass
@@ -25,10 +26,22 @@ class BenchFlow:
     def __post_init__(self) -> None:
         self.name = self.ground.fresh("flow")
         self.folder = self.ground.new_folder(self.name)
+        self.flows.mkdir()
+        worker = {
+            "kafka": {"bootstrap.servers": self.ground.broker.bootstrap},
+            "group": self.name,
+            "spool": {"directory": str(self.folder / "spool")},
+            **self.worker,
+        }
+        self.worker_file.write_text(json.dumps(worker, indent=1))  # JSON is YAML
+        for start in range(0, len(self.artifacts), _SOURCES_A_FLOW):
+            self._write_flow(f"{self.name}-{start}", self.artifacts[start : start + _SOURCES_A_FLOW])
+        self.ground.run(*self.command("topics", "create"))
+
+    def _write_flow(self, name: str, artifacts: Sequence[str]) -> None:
         tasks: list[dict[str, Any]] = [{"generate": {"name": "tick", "interval": self.interval}}]
         tasks += [
-            {"oci_sync": {"name": f"pull-{number}", "artifact": artifact}}
-            for number, artifact in enumerate(self.artifacts)
+            {"oci_sync": {"name": f"pull-{number}", "artifact": artifact}} for number, artifact in enumerate(artifacts)
         ]
         if self.sink is not None:
             route = {"match": ".", "key": SINK_PREFIX + "{{ path }}"}
@@ -37,20 +50,12 @@ class BenchFlow:
                 {"diff": {"name": "changes", "owns": [SINK_PREFIX], "routes": [route]}},
                 {"nats_kv_store": {"name": "save", "operation": "apply", **self.sink}},
             ]
-        worker = {
-            "kafka": {"bootstrap.servers": self.ground.broker.bootstrap},
-            "group": self.name,
-            "spool": {"directory": str(self.folder / "spool")},
-            **self.worker,
-        }
-        # JSON is YAML.
-        self.flow_file.write_text(json.dumps({"flow": {"name": self.name, "tasks": tasks}}, indent=1))
-        self.worker_file.write_text(json.dumps(worker, indent=1))
-        self.ground.run(*self.command("topics", "create"))
+        flow = {"flow": {"name": name, "tasks": tasks}}
+        (self.flows / f"{name}.yaml").write_text(json.dumps(flow, indent=1))
 
     @property
-    def flow_file(self) -> Path:
-        return self.folder / "flow.yaml"
+    def flows(self) -> Path:
+        return self.folder / "flows"
 
     @property
     def worker_file(self) -> Path:
@@ -58,11 +63,12 @@ class BenchFlow:
 
     @property
     def topic(self) -> str:
-        return f"oci.{self.name}"
+        """That of the first artifact."""
+        return f"oci.{self.name}-0"
 
     def command(self, *verb: str) -> list[str]:
         """The command line of a verb that takes `-c` and flow files."""
-        return [sys.executable, "-m", "connector", *verb, "-c", str(self.worker_file), str(self.flow_file)]
+        return [sys.executable, "-m", "connector", *verb, "-c", str(self.worker_file), str(self.flows)]
 
     def pull(self) -> Cost:
         """One tick of every source: process start to exit."""

@@ -288,17 +288,14 @@ def test_end_marks_cloud_events_and_the_keys_own_hash_hold_for_readers(
     assert positions == list(range(1 + 8 + 3))
 
 
-@pytest.mark.parametrize(
-    ("name", "key_format", "partitioner"),
-    [("avro", "avro", "key"), ("raw", "json", "source"), ("json_schema", "string", "key")],
-)
+@pytest.mark.parametrize(("name", "key_format"), [("avro", "avro"), ("raw", "json"), ("json_schema", "string")])
 def test_the_sink_half_applies_what_every_format_holds_with_commit_records_between(
     kafka: Broker, registry: Registry, oras: Oras, apicurio: SchemaServer, tmp_path: Path, unique: str,
-    name: str, key_format: str, partitioner: str,
+    name: str, key_format: str,
 ) -> None:  # fmt: skip
     artifact = f"{registry.host}/{unique}:prod"
     task = {
-        "format": name, "key_format": key_format, "partitioner": partitioner, "binary": "base64", "commit_record": True,
+        "format": name, "key_format": key_format, "binary": "base64", "commit_record": True,
     }  # fmt: skip
     worker = {"schema_registry": {"url": apicurio.url}, "topics": {"partitions": 3}}
     product = Product(tmp_path / "p", kafka.bootstrap, artifact, unique, task=task, worker=worker)
