@@ -34,6 +34,7 @@ _QUIET_SECONDS = 15.0
 _END_SECONDS = 30.0
 _IDLE_TICKS = 3
 _COMMITTED = re.compile(r" committed \d+ files .* digest=(\S+) pull_id=(\S+)\n")
+_CRASHED = "Traceback (most recent call last)"
 _PATHS = [f"flows/{name}.yaml" for name in "abcdefgh"]
 
 
@@ -76,8 +77,10 @@ class Scene:
         return running
 
     def end_workers(self) -> None:
-        """SIGTERM to all that live, and their ends awaited; frozen ones are woken. Raises RuntimeError for one that
-        does not end in good order within 30 s."""
+        """SIGTERM to all that live, and their ends awaited; frozen ones are woken.
+
+        Raises RuntimeError for one that does not end within 30 s; its threads' stacks are in the message.
+        """
         workers, self._workers = self._workers, []
         for running, _ in workers:
             if running.process.poll() is None:
@@ -130,6 +133,8 @@ class Scene:
         self.end_workers()
         evidence = self._evidence(written, compacted=compacted)
         pulls, violations = pulls_of(evidence.records), check(evidence) + late
+        if _CRASHED in self.logs():
+            violations += (Violation("run", "a worker ended by an exception that nobody expected, see its log"),)
         losses = sum(violation.promise == "I9" or "is not there" in violation.how for violation in violations)
         return Row(
             fault=fault,

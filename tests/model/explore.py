@@ -3,11 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tests.model.protocol import Rules, World, broken, is_settled, steps
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,45 +24,49 @@ def explore(rules: Rules, *, looking_for: str = "", limit: int = 2_000_000) -> E
     With `looking_for`, only a harm with this text in it ends the search; beyond another harm it does not look. Raises
     RuntimeError beyond `limit` worlds: then the model is not the finite one it claims to be.
     """
-    first = World()
-    came_from: dict[World, tuple[World, str] | None] = {first: None}
-    back: dict[World, list[World]] = {}
-    queue, events = deque([first]), 0
+    numbers: dict[World, int] = {World(): 0}
+    came_from: list[tuple[int, str]] = [(0, "")]
+    before: list[list[int]] = [[]]
+    settled: list[int] = []
+    queue, events = deque([(World(), 0)]), 0
     while queue:
-        world = queue.popleft()
+        world, number = queue.popleft()
         if harm := broken(world):
             if looking_for in harm:
-                return Explored(len(came_from), events, harm, _way(came_from, world), 0)
+                return Explored(len(numbers), events, harm, _way(came_from, number), 0)
             if world.harm:
                 continue
+        if is_settled(world):
+            settled.append(number)
         for name, after in steps(world, rules):
             events += 1
-            back.setdefault(after, []).append(world)
-            if after not in came_from:
-                came_from[after] = (world, name)
-                queue.append(after)
-                if len(came_from) > limit:
+            known = numbers.setdefault(after, len(numbers))
+            if known == len(came_from):
+                came_from.append((number, name))
+                before.append([])
+                queue.append((after, known))
+                if known > limit:
                     raise RuntimeError(f"more than {limit} worlds")
-    reach = _backwards(back, (world for world in came_from if is_settled(world)))
-    return Explored(len(came_from), events, "", (), len(came_from) - len(reach))
+            before[known].append(number)
+    return Explored(len(numbers), events, "", (), len(numbers) - len(_backwards(before, settled)))
 
 
-def _way(came_from: dict[World, tuple[World, str] | None], world: World) -> tuple[str, ...]:
+def _way(came_from: Sequence[tuple[int, str]], number: int) -> tuple[str, ...]:
     names: list[str] = []
-    while (step := came_from[world]) is not None:
-        world, name = step
+    while number:
+        number, name = came_from[number]
         names.append(name)
     return tuple(reversed(names))
 
 
-def _backwards(back: dict[World, list[World]], goals: Iterable[World]) -> set[World]:
+def _backwards(before: Sequence[Sequence[int]], goals: Iterable[int]) -> set[int]:
     reach = set(goals)
     queue = deque(reach)
     while queue:
-        for before in back.get(queue.popleft(), ()):
-            if before not in reach:
-                reach.add(before)
-                queue.append(before)
+        for number in before[queue.popleft()]:
+            if number not in reach:
+                reach.add(number)
+                queue.append(number)
     return reach
 
 

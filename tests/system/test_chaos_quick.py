@@ -73,6 +73,24 @@ def test_answers_of_the_broker_that_are_lost_in_a_transaction_break_nothing(tmp_
         assert_held(outages.broker_link(scene, link, "answers lost", outages.FAULTS["answers lost"]))
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_commit_that_took_place_and_could_not_be_asked_about_is_not_done_again(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    """The partition must restore before it goes on: from memory the same release would be committed twice."""
+    with ExitStack() as ends:
+        proxies = ends.enter_context(Proxies(tmp_path / "toxiproxy"))
+        broker, link = proxied_broker(tmp_path / "kafka", ends, proxies, {})
+        # A session longer than the outage, else losing the partition would restore it anyway.
+        kafka = {"session.timeout.ms": 300_000}
+        scene = ends.enter_context(
+            open_scene(tmp_path, broker.bootstrap, rng, worker_bootstrap=link.address, kafka=kafka)
+        )
+
+        assert_held(outages.answers_lost_past_every_deadline(scene, link))
+
+
 def test_a_zombie_whose_instance_id_is_another_s_now_ends_and_its_heir_goes_on(scene: Scene) -> None:
     assert_held(kills.frozen(scene, "frozen, static membership", ("resolved",), static=True))
 
