@@ -19,31 +19,36 @@ _RUNS, _QUICK_RUNS = 5, 3
 FULL: Mapping[str, Measurement] = {
     "start": start.first_head,
     "small": pull.small_layers,
+    "far": pull.far_layers,
     "large": pull.large_layers,
     "release": release.small_release,
     "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=4),
     "sink": sink.nats_writes,
     "sources": lambda ground, runs: quiet.growth(ground, (10, 100), beats=4),
-    "files": lambda ground, runs: growth.by_files(ground, (10, 100, 1_000, 10_000), 1),
-    "sizes": lambda ground, runs: growth.by_size(ground, (1_000, 100_000, 1_000_000, 10_000_000), 1),
+    "files": lambda ground, runs: growth.by_files(ground, (10, 100, 1_000, 10_000)),
+    "sizes": lambda ground, runs: growth.by_size(ground, (1_000, 100_000, 1_000_000, 10_000_000)),
 }
 QUICK: Mapping[str, Measurement] = {
     "start": start.first_head,
-    "small": lambda ground, runs: pull.small_layers(ground, runs, far=False),
-    "release": release.small_release,
-    "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=2, sources=200, seconds_a_beat=2),
+    "small": pull.small_layers,
+    "large": pull.large_layers,
+    "release": lambda ground, runs: release.small_release(ground, runs, layers=300),
+    "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=3, sources=100, seconds_a_beat=2),
     "sink": lambda ground, runs: sink.nats_writes(ground, runs, files=300),
 }
+# Only by name: five minutes of its own, most of them the 5,000 first pulls.
+EXTRA: Mapping[str, Measurement] = {"many": lambda ground, runs: quiet.growth(ground, (5_000,), beats=2)}
 
 
 def main() -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller, in under two minutes")
-    parser.add_argument("--only", nargs="+", choices=sorted(FULL), help="some of the measurements")
+    parser.add_argument("--only", nargs="+", choices=sorted(FULL | EXTRA), help="some of the measurements")
     parser.add_argument("--runs", type=int, help=f"pairs of each (default {_RUNS}, with --quick {_QUICK_RUNS})")
     options = parser.parse_args()
-    measurements = QUICK if options.quick else FULL
+    measurements = QUICK if options.quick else FULL | EXTRA
+    wanted = options.only or (QUICK if options.quick else FULL)
     runs = options.runs or (_QUICK_RUNS if options.quick else _RUNS)
     _say(machine())
     results: list[Result] = []
@@ -51,13 +56,11 @@ def main() -> int:
     with open_ground() as ground:
         ground.warm_up()
         for name, measure in measurements.items():
-            if options.only and name not in options.only:
+            if name not in wanted:
                 continue
             for result in measure(ground, runs):
                 results.append(result)
-                _say(
-                    f"[{time.monotonic() - started:4.0f} s] {result.what}: {result.value:.2f} {result.unit} {result.verdict}"
-                )
+                _say(f"[{time.monotonic() - started:4.0f} s] {result}")
     sys.stdout.write(f"\n{machine()}; {runs} runs of each pair\n\n{table(results)}\n")
     return 0
 

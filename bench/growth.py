@@ -1,7 +1,6 @@
 """How the cost of a cold pull grows with the number of files and their size."""
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from bench.flow import BenchFlow
 from bench.ground import Ground, text_files
@@ -11,32 +10,27 @@ from bench.result import Result
 _LIMITS = {"limits": {"max_layers": 10_000}}
 
 
-def by_files(ground: Ground, counts: Sequence[int], runs: int, *, size_bytes: int = 1000) -> Iterator[Result]:
+def by_files(ground: Ground, counts: Sequence[int], *, size_bytes: int = 1000) -> Iterator[Result]:
     """Cold pulls of that many layers of 1 KB."""
     for files in counts:
-        yield _measure(ground, runs, files, size_bytes)
+        yield _measure(ground, files, size_bytes)
 
 
-def by_size(ground: Ground, sizes: Sequence[int], runs: int) -> Iterator[Result]:
+def by_size(ground: Ground, sizes: Sequence[int]) -> Iterator[Result]:
     """Cold pulls of ten layers of that size."""
     for size in sizes:
-        yield _measure(ground, runs, 10, size)
+        yield _measure(ground, 10, size)
 
 
-def _measure(ground: Ground, runs: int, files: int, size_bytes: int) -> Result:
+def _measure(ground: Ground, files: int, size_bytes: int) -> Result:
     folder = ground.new_folder("growth")
     text_files(folder, files, size_bytes)
     reference = ground.push(ground.fresh("bench/growth"), folder)
-    costs = []
-    for _ in range(runs):
-        flow = BenchFlow(ground, [reference], worker=_LIMITS)
-        costs.append(flow.pull())
-        check_equal(files_in_topic(ground.broker.bootstrap, flow.topic), files_on_disk(folder), "the publisher")
-        ground.forget(flow.folder)
-    ground.forget(folder)
-    seconds = median(cost.seconds for cost in costs)
+    flow = BenchFlow(ground, [reference], worker=_LIMITS)
+    cost = flow.pull()
+    check_equal(files_in_topic(ground.broker.bootstrap, flow.topic), files_on_disk(folder), "the publisher")
+    ground.forget(flow.folder, folder)
     return Result(
-        f"{files:,} layers of {size_bytes:,} bytes: cold pull", seconds, "s",
-        detail=f"CPU {median(cost.cpu_seconds for cost in costs):.2f} s, "
-        f"peak {max(cost.peak_mb for cost in costs):.0f} MB",
+        f"{files:,} layers of {size_bytes:,} bytes: cold pull", cost.seconds, "s",
+        detail=f"CPU {cost.cpu_seconds:.2f} s, peak {cost.peak_mb:.0f} MB",
     )  # fmt: skip

@@ -16,6 +16,9 @@ class Result:
     towards: float | None = None
     detail: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.what}: {_number(self.value, self.unit)} {self.verdict}".rstrip()
+
     @property
     def verdict(self) -> str:
         """In one word, beside the bar."""

@@ -5,7 +5,6 @@ The time of each side is that between the first and the last write as the NATS s
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import nats
 from nats.js.api import KeyValueConfig
@@ -21,11 +20,12 @@ def nats_writes(ground: Ground, runs: int, *, files: int = 1000) -> Iterator[Res
     folder = ground.new_folder("sink")
     text_files(folder, files, 1000)
     reference = ground.push(ground.fresh("bench/sink"), folder)
+    contents = {f"{SINK_PREFIX}{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
     pairs: list[Pair] = []
     whole: list[float] = []
     for _ in range(runs):
         bucket = ground.fresh("bench")
-        asyncio.run(_bare_loop(ground.nats.url, f"{bucket}-bare", folder))
+        asyncio.run(_bare_loop(ground.nats.url, f"{bucket}-bare", contents))
         flow = BenchFlow(ground, [reference], sink={"url": ground.nats.url, "bucket": bucket})
         flow.pull()
         whole.append(flow.apply().seconds)
@@ -44,11 +44,11 @@ def nats_writes(ground: Ground, runs: int, *, files: int = 1000) -> Iterator[Res
     )
 
 
-async def _bare_loop(url: str, bucket: str, folder: Path) -> None:
+async def _bare_loop(url: str, bucket: str, contents: Mapping[str, bytes]) -> None:
     client = await nats.connect(url)
     store = await client.jetstream().create_key_value(KeyValueConfig(bucket=bucket, history=1))
-    for path in sorted(folder.iterdir()):
-        await store.create(f"{SINK_PREFIX}{path.name}", path.read_bytes())
+    for key, value in contents.items():
+        await store.create(key, value)
     await client.close()
 
 

@@ -45,59 +45,72 @@ class Restorer:
         held = {key: record for key, record in restored[partition].entries.items() if record is not None}
         offsets: dict[bytes, SourceOffset] = {}
         known_paths: dict[bytes, Mapping[str, str]] = {}
+        empty = await self._empty_partitions(sources)
+        without: list[Source] = []
         for source in sources:
             record = held.get(source.offset_key)
             offset = None if record is None else _offset(source, record.value)
-            if offset is not None and offset.files and await self._has_lost_its_records(source):
+            if offset is not None and offset.files and empty.issuperset(_places(source)):
+                _warn(source, _emptied(source))
                 offset = None
             if offset is None:
-                known_paths[source.offset_key] = await self._paths_in_topic(source)
+                without.append(source)
             else:
                 offsets[source.offset_key] = offset
                 known_paths[source.offset_key] = offset.paths
+        known_paths.update(await self._paths_in_topics(without, empty))
         requests = tuple(request for record in held.values() if (request := readable_request(record)) is not None)
         return RestoredSources(restored[partition].position, offsets, known_paths, requests)
 
-    async def _has_lost_its_records(self, source: Source) -> bool:
-        """Whether the layer topic is empty although an offset says that files were sent: it was made anew.
+    async def _empty_partitions(self, sources: Sequence[Source]) -> frozenset[tuple[str, int]]:
+        """The partitions of layer topics that hold nothing, each asked about once for all sources in it."""
+        places = sorted({place for source in sources for place in _places(source)})
+        return frozenset([place for place in places if await self._changelog.is_empty(*place)])
 
-        Without a look, the digest would stand for ever and readers of the new topic would get nothing.
+    async def _paths_in_topics(
+        self, sources: Sequence[Source], empty: frozenset[tuple[str, int]]
+    ) -> dict[bytes, dict[str, str]]:
+        """By offset key: the paths that readers still have although no offset says so; none before the first pull.
+
+        Without them a file that vanished meanwhile would stay in the compacted topic for ever. A topic is read once for
+        all sources in it, keys only.
         """
-        numbers = source.record_partitions
-        for number in numbers:
-            if not await self._changelog.is_empty(source.topic, number):
-                return False
-        _warn(
-            source,
-            OutputError(
-                reason="OffsetLost",
-                doing=f"restoring the source offset of {source.artifact}",
-                cause=f"it speaks of files, and {source.topic}{list(numbers)} is empty: it was deleted or emptied",
-                remedy="nothing to do: the next tick pulls and emits in full; find out who deleted it (operator)",
-            ),
-        )
-        return True
+        found: dict[bytes, dict[str, str]] = {source.offset_key: {} for source in sources}
+        needed = sorted({place for source in sources for place in _places(source)} - empty)
+        for topic, number in needed:
+            restored = await self._changelog.read(topic, [number], lambda record: record.key)
+            for source in sources:
+                if (topic, number) in _places(source):
+                    paths = map(source.path_of, restored[number].entries.values())
+                    found[source.offset_key].update({path: "" for path in paths if path is not None})
+        for source in sources:
+            if paths_held := found[source.offset_key]:
+                _warn(source, _without_offset(source, len(paths_held)))
+        return found
 
-    async def _paths_in_topic(self, source: Source) -> dict[str, str]:
-        """The paths that readers still have although no offset says so; none before the first pull.
 
-        Without them a file that vanished meanwhile would stay in the compacted topic for ever.
-        """
-        numbers = source.record_partitions
-        restored = await self._changelog.read(source.topic, numbers, lambda record: source.path_of(record.key))
-        paths = {path: "" for number in numbers for path in restored[number].entries.values() if path is not None}
-        if paths:
-            _warn(
-                source,
-                OutputError(
-                    reason="OffsetLost",
-                    doing=f"restoring the source offset of {source.artifact}",
-                    cause=f"there is none (it was reset, or its topic lost it), while {source.topic} holds "
-                    f"{len(paths)} paths of it",
-                    remedy="nothing to do after a reset; the next tick pulls and emits in full (nobody)",
-                ),
-            )
-        return paths
+def _places(source: Source) -> frozenset[tuple[str, int]]:
+    return frozenset((source.topic, number) for number in source.record_partitions)
+
+
+def _emptied(source: Source) -> OutputError:
+    """The digest would stand for ever, and readers of a topic that was made anew would get nothing."""
+    return OutputError(
+        reason="OffsetLost",
+        doing=f"restoring the source offset of {source.artifact}",
+        cause=f"it speaks of files, and {source.topic}{list(source.record_partitions)} is empty: it was deleted or "
+        "emptied",
+        remedy="nothing to do: the next tick pulls and emits in full; find out who deleted it (operator)",
+    )
+
+
+def _without_offset(source: Source, paths: int) -> OutputError:
+    return OutputError(
+        reason="OffsetLost",
+        doing=f"restoring the source offset of {source.artifact}",
+        cause=f"there is none (it was reset, or its topic lost it), while {source.topic} holds {paths} paths of it",
+        remedy="nothing to do after a reset; the next tick pulls and emits in full (nobody)",
+    )
 
 
 def readable_request(record: Record) -> Request | None:
