@@ -13,12 +13,21 @@ from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import spool_directory
 from connector.errors import LayerError
 from connector.kafka.changelog import Changelog
-from connector.kafka.clients import Clients, librdkafka_version
+from connector.kafka.clients import Clients, Property, librdkafka_version
 from connector.kafka.topics import Topics
 from connector.oci.blob import BlobStore
 from connector.oci.hosts import Hosts, HostSettings
 from connector.status import Status
 from connector.telemetry import Telemetry
+
+_MEMBERSHIP = (
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "group.protocol",
+    "group.remote.assignor",
+    "max.poll.interval.ms",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,11 @@ async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
             status=Status(worker.worker_name, datetime.now(UTC)),
             telemetry=telemetry,
         )
+
+
+def membership_properties(worker: WorkerFile) -> dict[str, Property]:
+    """What the worker file says of how members of its groups join and stay."""
+    return {name: worker.kafka[name] for name in _MEMBERSHIP if name in worker.kafka}
 
 
 def _spool(worker: WorkerFile) -> Path:

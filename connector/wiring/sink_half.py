@@ -13,7 +13,7 @@ from connector.sink.flow_sink import build_lines
 from connector.sink.parts import Parts as SinkParts
 from connector.sink.pipeline import Pipeline
 from connector.source.tasks import oci_sync
-from connector.wiring.parts import Parts
+from connector.wiring.parts import Parts, membership_properties
 from connector.wiring.source_half import build_format, sync_tasks, topic_of
 
 
@@ -41,14 +41,12 @@ def sink_group(parts: Parts, flow: Flow) -> str:
 def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
     """A member of the flow's group on its topics."""
     worker = parts.worker
-    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
-             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
     return GroupFeed(
         parts.clients,
         group=sink_group(parts, flow),
         topics=sorted(formats_of(flow)),
         instance_id=worker.group_instance_id,
-        properties={name: worker.kafka[name] for name in names if name in worker.kafka},
+        properties=membership_properties(worker),
     )
 
 

@@ -26,7 +26,7 @@ from connector.source.source import Source
 from connector.source.tasks import generate, oci_sync
 from connector.source.worker import Group, Worker
 from connector.telemetry import traceparent, uuid7
-from connector.wiring.parts import Parts
+from connector.wiring.parts import Parts, membership_properties
 
 # The options of `oci_sync` beyond the first ones that shape records.
 _SHAPING = {"key_format", "headers", "partitioner", "commit_record", "oversize"}
@@ -193,14 +193,12 @@ def build_source_worker(parts: Parts, sources: Sequence[ScheduledSource], *, onc
 
 def group_of(worker: WorkerFile) -> Group:
     """The consumer group of the source half, as the worker file wants it."""
-    names = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol",
-             "group.remote.assignor", "max.poll.interval.ms")  # fmt: skip
     return Group(
         name=worker.group,
         offsets_topic=worker.offsets.topic,
         is_fenced=worker.delivery == "exactly_once",
         instance_id=worker.group_instance_id,
-        properties={name: worker.kafka[name] for name in names if name in worker.kafka},
+        properties=membership_properties(worker),
     )
 
 
