@@ -3,8 +3,7 @@
 import os
 import ssl
 from collections.abc import AsyncIterator
-
-from yarl import URL
+from urllib.parse import unquote, urlsplit
 
 from connector.http_client.transport import (
     CONNECTIONS,
@@ -36,8 +35,7 @@ class AiohttpTransport:
     """One session. Redirects, cookies and encodings are left alone."""
 
     def __init__(self, options: HttpOptions, tls: ssl.SSLContext) -> None:
-        proxy = URL(options.proxy) if options.proxy else None
-        has_login = proxy is not None and proxy.user is not None
+        proxy, login = _proxy(options.proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls, keepalive_timeout=IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -50,14 +48,14 @@ class AiohttpTransport:
             ),
             trust_env=False,
             auto_decompress=False,
-            proxy=proxy.with_user(None) if proxy is not None else None,
-            proxy_auth=aiohttp.BasicAuth(proxy.user or "", proxy.password or "") if proxy and has_login else None,
+            proxy=proxy,
+            proxy_auth=login,
         )
 
     async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> Answer:
         try:
             response = await self._session.request(
-                method, URL(url), headers=headers, data=body, allow_redirects=False, server_hostname=name or None
+                method, url, headers=headers, data=body, allow_redirects=False, server_hostname=name or None
             )
         except _FOREIGN as error:
             raise _failure(error) from error
@@ -82,6 +80,15 @@ class _Body:
 
     async def aclose(self) -> None:
         self._response.release()  # closes the connection where something is left on it
+
+
+def _proxy(url: str | None) -> tuple[str | None, aiohttp.BasicAuth | None]:
+    """The proxy's URL without its login, and the login."""
+    parts = urlsplit(url or "")
+    if parts.username is None:
+        return url, None
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return bare, aiohttp.BasicAuth(unquote(parts.username), unquote(parts.password or ""), "utf-8")
 
 
 def _failure(error: Exception) -> HttpFailure:

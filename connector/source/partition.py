@@ -176,7 +176,10 @@ class OwnedPartition:
             self.desk(scheduled).paused = False
         for request in restored.requests:
             self._lay_down(request)
-        self._around.telemetry.restored(monotonic() - started)
+        took = monotonic() - started
+        self._around.telemetry.restored(took)
+        paths = sum(len(known) for known in self._known_paths.values())
+        _LOG.debug("restored partition %d: %d sources, %d paths in %.3f s", self.number, len(self.sources), paths, took)
 
     def _restore_failed(self, error: OciSyncError) -> None:
         _LOG.error("%s", error, extra={"partition": self.number, "reason": error.reason})
