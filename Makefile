@@ -55,6 +55,14 @@ chaos: fetch ## every fault of docs/chaos.md, at least 100 kills, and a table (a
 	@$(BIN)/pytest -q -s tests/model -k no_order
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: bench
+bench: fetch ## how fast and small it is, pair by pair with oras and regctl (10 minutes; ARGS="--only small far")
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: fetch ## the same with less of everything, in under two minutes
+	@$(BIN)/python -m bench --quick $(ARGS)
+
 .PHONY: format
 format: $(READY) ## rewrite the code in the house's format
 	@$(BIN)/ruff format .

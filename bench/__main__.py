@@ -6,7 +6,7 @@ Exit code 1 means that something could not be measured, or that the two sides of
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from bench import growth, pull, quiet, release, sink, start
 from bench.ground import Ground, machine, open_ground
@@ -16,7 +16,7 @@ Measurement = Callable[[Ground, int], Iterator[Result]]
 
 _RUNS, _QUICK_RUNS = 5, 3
 
-FULL: Mapping[str, Measurement] = {
+FULL: dict[str, Measurement] = {
     "start": start.first_head,
     "small": pull.small_layers,
     "far": pull.far_layers,
@@ -28,7 +28,7 @@ FULL: Mapping[str, Measurement] = {
     "files": lambda ground, runs: growth.by_files(ground, (10, 100, 1_000, 10_000)),
     "sizes": lambda ground, runs: growth.by_size(ground, (1_000, 100_000, 1_000_000, 10_000_000)),
 }
-QUICK: Mapping[str, Measurement] = {
+QUICK: dict[str, Measurement] = {
     "start": start.first_head,
     "small": pull.small_layers,
     "large": pull.large_layers,
@@ -37,7 +37,7 @@ QUICK: Mapping[str, Measurement] = {
     "sink": lambda ground, runs: sink.nats_writes(ground, runs, files=300),
 }
 # Only by name: five minutes of its own, most of them the 5,000 first pulls.
-EXTRA: Mapping[str, Measurement] = {"many": lambda ground, runs: quiet.growth(ground, (5_000,), beats=2)}
+EXTRA: dict[str, Measurement] = {"many": lambda ground, runs: quiet.growth(ground, (5_000,), beats=2)}
 
 
 def main() -> int:

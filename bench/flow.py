@@ -1,6 +1,7 @@
 """A flow of the product with names of its own, as files that a user could have written."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,12 @@ class BenchFlow:
     def pull(self) -> Cost:
         """One tick of every source: process start to exit."""
         return self.ground.run(*self.command("run", "--once", "--only", "source"))
+
+    def pulled_seconds(self) -> float:
+        """What the last pull says it took itself: from its HEAD to the end of its commit, without start and stop."""
+        found = re.search(r"committed \d+ files .* in (\d+\.\d+) s", self.ground.said())
+        assert found is not None
+        return float(found[1])
 
     def apply(self) -> Cost:
         """What the topic holds, into the store."""

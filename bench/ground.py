@@ -99,9 +99,13 @@ class Ground:
         self.spawner.stdin.flush()
         answer = json.loads(self.spawner.stdout.readline())
         if answer["code"] != 0:
-            said = log.read_text(errors="replace")[-2000:]
-            raise MeasuredFailed(f"{' '.join(request['command'])[:300]} ended with {answer['code']}:\n{said}")
+            line = " ".join(map(str, command))[:300]
+            raise MeasuredFailed(f"{line} ended with {answer['code']}:\n{self.said()[-2000:]}")
         return Cost(answer["seconds"], answer["cpu_seconds"], answer["peak_kb"] / 1000)
+
+    def said(self) -> str:
+        """What the last process of `run` printed."""
+        return (self.folder / "last.log").read_text(errors="replace")
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """As of an installed program: compiled modules are kept, here outside of the tree."""

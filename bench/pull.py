@@ -44,12 +44,14 @@ def small_layers(ground: Ground, runs: int, *, layers: int = 1000) -> Iterator[R
 
 def far_layers(ground: Ground, runs: int, *, layers: int = 1000) -> Iterator[Result]:
     """1,000 layers of 4 KB at 20 ms of round trip. regctl fetches one after the other, so it is asked once only."""
-    folder, near, _ = _published(ground, "far", layers, 4096)
+    _, near, _ = _published(ground, "far", layers, 4096)
     reference = near.replace(ground.registry.host, ground.far_registry(ROUND_TRIP_MS))
     host = reference.partition("/")[0]
     pairs: list[Pair] = []
     wider: list[float] = []
-    for number in range(runs):
+    regctl, by_regctl = _regctl(ground, reference)
+    ground.forget(by_regctl)
+    for _ in range(runs):
         theirs, by_oras = _oras(ground, reference)
         flow = BenchFlow(ground, [reference])
         pairs.append(Pair(flow.pull().seconds, theirs.seconds))
@@ -57,9 +59,6 @@ def far_layers(ground: Ground, runs: int, *, layers: int = 1000) -> Iterator[Res
         wide = BenchFlow(ground, [reference], worker={"registries": {host: {"concurrency": 16}}})
         wider.append(wide.pull().seconds)
         ground.forget(flow.folder, wide.folder, by_oras)
-        if number == 0:
-            regctl, by_regctl = _regctl(ground, reference)
-            ground.forget(by_regctl)
     yield Result(
         f"the same with {ROUND_TRIP_MS} ms of round trip, against `oras pull` alone", ratio(pairs), "×", 0.5, 0.3,
         f"ours {spread([pair.ours for pair in pairs])} s, with `concurrency: 16` {spread(wider)} s, "

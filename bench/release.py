@@ -18,16 +18,19 @@ def small_release(ground: Ground, runs: int, *, layers: int = 1000) -> Iterator[
     repository = ground.fresh("bench/release")
     requests = RequestCount(ground.registry.log)
     pairs: list[Pair] = []
+    inside: list[Pair] = []
     counts: list[int] = []
     for number in range(runs):
         reference = ground.push(repository, folder)
         flow = BenchFlow(ground, [reference])
         cold = flow.pull()
+        cold_inside = flow.pulled_seconds()
         for changed in range(_CHANGED):
             text_file(folder / f"file-{changed * 7:05d}.txt", 4096, seed=10_000_000 + number * _CHANGED + changed)
         ground.push(repository, folder)
         requests.new()
         warm = flow.pull()
+        inside.append(Pair(flow.pulled_seconds(), cold_inside))
         counts.append(len(requests.new()))
         check_equal(files_in_topic(ground.broker.bootstrap, flow.topic), files_on_disk(folder), "the publisher")
         pairs.append(Pair(warm.seconds, cold.seconds))
@@ -35,5 +38,9 @@ def small_release(ground: Ground, runs: int, *, layers: int = 1000) -> Iterator[
     yield Result(
         f"a release that changes {_CHANGED} of {layers:,} layers, against the cold pull", ratio(pairs), "×", 0.3, 0.15,
         f"{spread([pair.ours for pair in pairs])} s, cold {spread([pair.theirs for pair in pairs])} s",
+    )  # fmt: skip
+    yield Result(
+        "the same inside of a worker that runs: HEAD to commit", ratio(inside), "×",
+        detail=f"{spread([pair.ours for pair in inside])} s, cold {spread([pair.theirs for pair in inside])} s",
     )  # fmt: skip
     yield Result("requests of that pull", max(counts), "", 5, detail="HEAD, manifest, 3 blobs")

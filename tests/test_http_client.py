@@ -1,6 +1,7 @@
 """One HTTP exchange on each transport: bytes as they are, every wait bounded, TLS to who it should be."""
 
 import asyncio
+import base64
 import gzip
 import socket
 import ssl
@@ -259,6 +260,16 @@ async def test_a_proxy_is_asked_for_everything(transport: TransportName, fake: F
 
     [seen] = fake.requests
     assert seen.headers["host"] == "registry.invalid"
+
+
+async def test_the_login_of_a_proxy_is_for_the_proxy(transport: TransportName, fake: FakeRegistry) -> None:
+    proxy = fake.url.replace("http://", "http://ci:a%40b@")
+    async with HttpClient(HttpOptions(proxy=proxy), transport) as client:
+        await get(client, "http://registry.invalid/v2/")
+
+    [seen] = fake.requests
+    assert seen.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"ci:a@b").decode()
+    assert "authorization" not in seen.headers
 
 
 def test_gunzip_takes_one_whole_stream_and_no_more(transport: TransportName) -> None:

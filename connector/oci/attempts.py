@@ -17,6 +17,11 @@ Result = TypeVar("Result")
 
 async def attempts(operation: Callable[[], Awaitable[Result]], policy: RetryPolicy, clock: Clock) -> Result:
     """The operation's result. Raises what its last attempt raised; only errors of the tree are tried again."""
+    # Nearly every operation succeeds at once, a thousand of them in a pull; the loop is made for those that do not.
+    try:
+        return await operation()
+    except OciSyncError as error:
+        made: list[OciSyncError] = [error]
 
     def worth_another(state: RetryCallState) -> bool:
         error = _error_of(state)
@@ -36,6 +41,8 @@ async def attempts(operation: Callable[[], Awaitable[Result]], policy: RetryPoli
         )  # fmt: skip
 
     async def attempt() -> Result:
+        if made:
+            raise made.pop()  # the first attempt, which is behind us
         return await operation()
 
     retrying = AsyncRetrying(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from connector.config.flow_file import LoadedFlows
 from connector.errors import ConfigError, OutputError
+from connector.records.request import RequestKind
 from connector.source.worker import Worker
 from connector.status import SourceId
 from connector.telemetry import SECRETS
+from connector.wiring.asking import KnownSource, ask, find, known
+from connector.wiring.asking import resume as take_back
 from connector.wiring.parts import Parts
 
 
@@ -39,16 +42,28 @@ async def open_faces(parts: Parts, source_worker: Worker | None) -> AsyncIterato
                 remedy="ask the worker that owns it: oci-sync status shows where it runs (operator)",
             )
 
+    async def pause(source: SourceId | None) -> None:
+        for one in _meant((await known(parts)).sources, source):
+            await ask(parts, RequestKind.PAUSE, one)
+
+    async def resume(source: SourceId | None) -> None:
+        for one in _meant((await known(parts)).sources, source):
+            await take_back(parts, one)
+
     fields = parts.worker.http
     faces = routes.Faces(
         status=parts.status,
         telemetry=parts.telemetry,
         now=_now,
-        commands=routes.Commands(trigger=trigger),
+        commands=routes.Commands(trigger=trigger, pause=pause, resume=resume),
         access=access.Access(allowed_hosts=frozenset(fields.allowed_hosts), token=_token(fields.token_file)),
     )
     async with routes.serve(fields.address, faces) as url:
         yield url
+
+
+def _meant(sources: tuple[KnownSource, ...], source: SourceId | None) -> list[KnownSource]:
+    return list(sources) if source is None else find(sources, "/".join(source))
 
 
 def _token(path: Path | None) -> str | None:

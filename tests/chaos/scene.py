@@ -31,7 +31,8 @@ from tests.system.product import Product, Running
 # The session of the test workers is 6 s, and after it a join, a restore and a pull.
 TAKEOVER_SECONDS = 40.0
 _QUIET_SECONDS = 15.0
-_END_SECONDS = 30.0
+# A worker that is told to end waits for a commit under way: a minute, and a grace.
+_END_SECONDS = 100.0
 _IDLE_TICKS = 3
 _COMMITTED = re.compile(r" committed \d+ files .* digest=(\S+) pull_id=(\S+)\n")
 _CRASHED = "Traceback (most recent call last)"
@@ -79,7 +80,7 @@ class Scene:
     def end_workers(self) -> None:
         """SIGTERM to all that live, and their ends awaited; frozen ones are woken.
 
-        Raises RuntimeError for one that does not end within 30 s; its threads' stacks are in the message.
+        Raises RuntimeError for one that does not end within 100 s; its threads' stacks are in the message.
         """
         workers, self._workers = self._workers, []
         for running, _ in workers:
@@ -90,7 +91,7 @@ class Scene:
         for _, ends in workers:
             ends.close()
         if stuck:
-            raise RuntimeError("a worker did not end within 30 s of SIGTERM:\n" + stuck[0].text()[-6000:])
+            raise RuntimeError("a worker did not end within 100 s of SIGTERM:\n" + stuck[0].text()[-6000:])
 
     # ---- what is waited for ------------------------------------------------------------------------------------
 

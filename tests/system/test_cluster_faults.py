@@ -10,7 +10,8 @@ from tests.chaos import cluster, outages
 from tests.chaos.scene import Scene, open_scene
 from tests.system.servers import Cluster
 
-pytestmark = pytest.mark.system
+# librdkafka may wait for a coordinator that is gone until the transaction's deadline of a minute.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What is asked of a source through Kafka reaches its owner, is done once, and leaves the fence whole."""
 
 import json
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,31 @@ def test_the_offsets_are_listed_and_shown(product: Product, oras: Oras) -> None:
 
     assert (row["flow"], row["digest"], row["files"]) == (product.name, digest, 2)
     assert set(whole["paths"]) == set(FILES)
+
+
+def test_a_pause_over_http_is_kept_in_kafka_too(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    product = Product(
+        tmp_path, kafka.bootstrap, f"{registry.host}/{unique}/flows:prod", unique, interval="300ms",
+        worker={"http": {"address": address}},
+    )  # fmt: skip
+    oras.push(product.artifact, FILES)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+
+        _run([*COMMAND, "pause", "--url", f"http://{address}", f"{product.name}/pull"])
+        deadline = time.monotonic() + 15
+        while "Paused" not in product.call("status", "-o", "json").stdout:
+            assert time.monotonic() < deadline
+        oras.push(product.artifact, {"a.yaml": "a: 2\n"})
+        _run([*COMMAND, "resume", "--url", f"http://{address}"])
+        product.wait_for_pulls(2)
+        ready = product.call("status")
+        worker.end()
+
+    assert ready.returncode == 0, ready.stdout
+    assert "pull" in ready.stdout
