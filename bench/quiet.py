@@ -10,6 +10,7 @@ from bench.ground import Ground, text_files
 from bench.process import cpu_seconds, resident_mb
 from bench.requests import RequestCount
 from bench.result import Result
+from tools.stack.pins import ROOT
 
 _FILES = 3
 _SOURCES_OF_THE_BARS = 1000
@@ -71,7 +72,7 @@ def measure(ground: Ground, sources: int, beats: int, seconds_a_beat: int) -> Qu
     with (flow.folder / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
             flow.command("run", "--only", "source"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=ground.environment(), cwd=flow.folder,
+            env=ground.environment(), cwd=ROOT,
         )  # fmt: skip
     try:
         _until_quiet(requests, sources, worker)

@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore", message="Producer abort_transaction failed dur
 
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
+_BIND_SECONDS = 15.0
 _POLL_EVERY = 256
 
 
@@ -137,7 +138,9 @@ class Attempt:
         # Read now and not before: a membership that was current at the download may be an old generation's.
         proof = self._prover.fence(self._positions)
         offsets = [TopicPartition(*offset) for offset in proof.offsets]
-        self._until(lambda: self._producer.send_offsets_to_transaction(offsets, proof.metadata, self._left()))
+        # The call may be repeated and aborted; it was seen to hang when its coordinator vanished (librdkafka #5511).
+        wait = min(self._left(), _BIND_SECONDS)
+        self._until(lambda: self._producer.send_offsets_to_transaction(offsets, proof.metadata, wait))
 
     def _commit(self) -> None:
         while True:

@@ -111,6 +111,8 @@ class Clients:
         return self._make(
             Producer,
             {
+                # A frozen coordinator keeps its connections: at the default of 60 s a commit waited a minute for it.
+                "socket.timeout.ms": min(10_000, int(ours.get("transaction.timeout.ms", 60_000)) // 2),
                 # A pull is handed over faster than it is sent: without a bound the whole of it would wait in memory.
                 # Room for two of the largest records, or a large one could wait for ever for an empty queue.
                 "queue.buffering.max.kbytes": max(32_768, 2 * message_max_bytes // 1024 + 1),

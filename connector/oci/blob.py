@@ -249,8 +249,9 @@ class _Transfer:
         except HttpFailure as failure:
             raise failure_of(failure, self.doing, self._host) from failure
         finally:
-            # What was hashed must be on disk, for the next attempt goes on behind it.
-            self._write(self._path, buffer)
+            # What was hashed must be on disk, for the next attempt goes on behind it; without a path the disk refused.
+            if self._path is not None:
+                self._write(self._path, buffer)
 
     def _decoded(self, decoder: "zlib._Decompress", chunk: bytes) -> bytes:
         room = self._layer.size_bytes - self._hasher.size_bytes + 1

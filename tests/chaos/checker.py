@@ -84,14 +84,16 @@ def duplicates(pulls: Sequence[Pull]) -> int:
 
 def longest_stall(releases: Sequence[Release], watched: Sequence[Entry]) -> float:
     """Seconds from the push of a release until it, or one pushed after it, was seen whole; infinite if it never was."""
-    seen: dict[str, float] = {}
-    for pull in pulls_of(watched):
-        if len(pull.entries) >= pull.says("oci.files") + pull.says("oci.deletes"):
-            seen.setdefault(pull.digest, pull.entries[-1].seen_at)
+    seen: list[tuple[str, float]] = [
+        (pull.digest, pull.entries[-1].seen_at)
+        for pull in pulls_of(watched)
+        if len(pull.entries) >= pull.says("oci.files") + pull.says("oci.deletes")
+    ]
     longest, visible = 0.0, float("inf")
     for release in reversed(releases):
-        at = seen.get(release.digest, float("inf"))
-        visible = min(visible, at if at >= release.pushed_at else float("inf"))
+        # A release that was rolled back to was seen before, too.
+        since = [at for digest, at in seen if digest == release.digest and at >= release.pushed_at]
+        visible = min([visible, *since])
         longest = max(longest, visible - release.pushed_at)
     return longest
 

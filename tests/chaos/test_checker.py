@@ -202,6 +202,8 @@ def test_the_longest_stall_counts_until_a_release_or_a_later_one_is_whole() -> N
     overtaken = history(ONE, THREE, pushed=(ONE, TWO, THREE))
     assert longest_stall(overtaken.releases, overtaken.records) == 11.0
     assert longest_stall(GOOD.releases, GOOD.records[:-1]) == float("inf")
+    again = replace(ONE, pushed_at=40.0)
+    assert longest_stall((ONE, TWO, again), history(ONE, TWO, again).records) == 1.0
 
 
 def test_violations_are_told_in_order() -> None:

@@ -95,9 +95,6 @@ def test_a_zombie_whose_instance_id_is_another_s_now_ends_and_its_heir_goes_on(s
     assert_held(kills.frozen(scene, "frozen, static membership", ("resolved",), static=True))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="blob.py: after SpoolFailed its finally writes to no path, which ends the worker"
-)
 def test_a_full_disk_is_said_and_heals_when_there_is_room(tmp_path: Path, scene: Scene) -> None:
     try:
         assert_held(machine.disk_full(scene, tmp_path / "small"))
