@@ -50,6 +50,10 @@ test: fetch ## all tests, unit and system, that take under a minute each
 test-long: fetch ## the tests that take longer
 	@$(BIN)/pytest -q -m long
 
+.PHONY: test-readers
+test-readers: fetch ## every reader of docs/readers.md, whose table it writes anew
+	@OCI_SYNC_READERS_PAGE=docs/readers.md $(BIN)/pytest -q tests/readers
+
 .PHONY: chaos
 chaos: fetch ## every fault of docs/chaos.md, at least 100 kills, and a table (about 10 minutes; ARGS="--seed 7 --only frozen")
 	@$(BIN)/pytest -q -s tests/model -k no_order

@@ -79,7 +79,9 @@ def _found(program: str, remedy: str) -> str:
     return run(f"finding {program}", [program, "version" if program == "go" else "--version"], remedy=remedy)
 
 
-def _built(name: str, version: str, files: list[Path], build: Callable[[Path], None], *, needs: tuple[str, str]) -> Path:
+def _built(
+    name: str, version: str, files: list[Path], build: Callable[[Path], None], *, needs: tuple[str, str]
+) -> Path:
     folder = cache_folder() / f"readers-{name}-{key(version.encode(), *(file.read_bytes() for file in files))}"
     complete = folder / "complete"
     if not complete.exists():

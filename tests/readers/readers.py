@@ -106,7 +106,7 @@ def _json_lines(stream: IO[bytes]) -> Lines:
 
 
 def _line(offset: int, key: str, value: bytes | None, headers: str) -> Line:
-    """Of a tool that shows bytes: in format json the value starts with a brace and has our four fields, or it is raw."""
+    """Of a tool that shows bytes: a json value starts with a brace and has our four fields, all else is raw."""
     found = re.search(r"oci\.artifact_digest[=:](sha256:[0-9a-f]{64})", headers)
     content = value
     if value is not None and value.startswith(b'{"path":'):

@@ -33,4 +33,5 @@ while True:
     offset, key = record.offset(), record.key()
     assert offset is not None
     assert isinstance(key, bytes)
-    files.print_line(offset, key, record.value(), record.headers() or ())
+    headers = record.headers() or []
+    files.print_line(offset, key, record.value(), headers.items() if isinstance(headers, dict) else headers)
