@@ -7,6 +7,7 @@ must do.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -325,4 +326,7 @@ class Topics:
                     waiting.append(partition.partition)
             if waiting:
                 await asyncio.sleep(0.1)
+                # librdkafka keeps the leader, and its epoch, that it knew until somebody asks for metadata anew.
+                with contextlib.suppress(KafkaException):
+                    await self._clients.call(self.admin.list_topics, None, _ADMIN_SECONDS)
         return found
