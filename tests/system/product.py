@@ -157,9 +157,11 @@ class Product:
             consumer.close()
 
     def offsets(self) -> dict[str, dict[str, Any]]:
-        """The newest source offset of each key, tombstones applied."""
+        """The newest source offset of each key, tombstones applied; without what workers tell of themselves there."""
         state: dict[str, dict[str, Any]] = {}
         for record in self.read(self.offsets_topic):
+            if record.key.startswith("worker."):
+                continue
             if record.value is None:
                 state.pop(record.key, None)
             else:

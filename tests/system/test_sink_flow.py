@@ -99,7 +99,7 @@ async def test_killed_at_random_moments_the_restart_converges_and_writes_nothing
     _pulled(it, 2)
     chance = random.Random(5)
 
-    for _ in range(10):
+    for _ in range(20):
         with _running(it) as (process, _):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(chance.uniform(0.3, 1.6))
