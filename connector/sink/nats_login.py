@@ -29,6 +29,24 @@ def tls_context(ca_file: Path | None, client_cert: Path | None, client_key: Path
     return context
 
 
+def client(*, needs_tls: bool) -> Any:
+    """A nats.aio.client.Client, not connected. With `needs_tls` it tells no server without TLS who we are.
+
+    By itself the client speaks in the clear with whoever does not ask for TLS, also where the address is `tls://`: a
+    stranger in between would get the password. Its CONNECT is where the credentials go out.
+    """
+    import nats.errors
+    from nats.aio.client import Client
+
+    class Careful(Client):
+        def _connect_command(self) -> bytes:
+            if needs_tls and not self._server_info.get("tls_required"):
+                raise nats.errors.Error("the server does not speak TLS, which tls:// or a certificate file asks for")
+            return bytes(super()._connect_command())
+
+    return Careful()
+
+
 def login(path: Path | None) -> dict[str, Any]:
     """The arguments of `nats.connect` that a credentials file stands for. Raises CredentialsError."""
     if path is None:

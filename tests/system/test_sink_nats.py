@@ -124,6 +124,63 @@ async def test_a_broken_creds_file_is_an_error_of_ours(nats: Nats, tmp_path: Pat
         await _store(nats.url, "b", credentials_path=str(path)).list("")
 
 
+@pytest.mark.parametrize("scheme", ["tls", "nats"])
+async def test_mutual_tls_with_an_authority_of_its_own(tmp_path: Path, unique: str, scheme: str) -> None:
+    _certificate(tmp_path)
+    files = {"ca_file": tmp_path / "cert.pem", "client_cert": tmp_path / "cert.pem", "client_key": tmp_path / "key.pem"}
+    with _server_with_tls(tmp_path) as url:
+        store = _store(url.replace("nats://", f"{scheme}://"), unique, **files)
+
+        await store.put("a", b"1", None)
+
+        assert {key: entry.value for key, entry in (await store.list("")).items()} == {"a": b"1"}
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [((), "CERTIFICATE_VERIFY_FAILED|certificate verify failed"), (("ca_file",), "(?i)certificate|tls|handshake")],
+    ids=["an authority that nobody trusts", "no certificate of ours"],
+)
+async def test_a_handshake_that_fails_is_told_and_nothing_is_sent_in_the_clear(
+    tmp_path: Path, unique: str, given: tuple[str, ...], says: str
+) -> None:
+    _certificate(tmp_path)
+    with _server_with_tls(tmp_path) as url:
+        store = _store(url.replace("nats://", "tls://"), unique, **dict.fromkeys(given, tmp_path / "cert.pem"))
+
+        with pytest.raises(SinkError, match=says) as caught:
+            await store.put("a", b"1", None)
+
+        assert caught.value.reason == "StoreUnreachable"
+        await store.close()
+
+
+async def test_a_server_without_tls_never_hears_our_password_where_tls_was_asked_for(
+    tmp_path: Path, unique: str
+) -> None:
+    heard = bytearray()
+
+    async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.12.0","max_payload":1048576,"auth_required":true}\r\n')
+        while said := await reader.read(4096):
+            heard.extend(said)
+        writer.close()
+
+    (tmp_path / "nats.json").write_text('{"user": "writer", "password": "hunter2"}')
+    server = await asyncio.start_server(stranger, "127.0.0.1", 0)
+    url = f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = _store(url, unique, credentials_path=tmp_path / "nats.json")
+
+    with pytest.raises(SinkError, match="does not speak TLS") as caught:
+        await store.put("a", b"1", None)
+
+    assert caught.value.reason == "StoreUnreachable"
+    assert bytes(heard) == b""
+    await store.close()
+    server.close()
+
+
 @contextmanager
 def _server_with_users(folder: Path) -> Iterator[str]:
     """A server of this test alone: `writer` may all, `reader` may not write to the bucket."""
@@ -139,6 +196,44 @@ def _server_with_users(folder: Path) -> Iterator[str]:
         ]}}
         """
     )
+    with _private_server(folder):
+        yield f"nats://127.0.0.1:{port}"
+
+
+@contextmanager
+def _server_with_tls(folder: Path) -> Iterator[str]:
+    """A server of this test alone that shows cert.pem and wants to see a certificate that cert.pem signed."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    (folder / "nats.conf").write_text(
+        f"""
+        listen: "127.0.0.1:{port}"
+        jetstream: {{store_dir: "{folder / "js"}"}}
+        tls: {{
+            cert_file: "{folder / "cert.pem"}", key_file: "{folder / "key.pem"}",
+            ca_file: "{folder / "cert.pem"}", verify: true
+        }}
+        """
+    )
+    with _private_server(folder):
+        yield f"nats://127.0.0.1:{port}"
+
+
+def _certificate(folder: Path) -> None:
+    """cert.pem and key.pem for 127.0.0.1, their own authority, good for a day."""
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "1", "-subj", "/CN=nats.test", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
+        ],
+        check=True, capture_output=True, timeout=20,
+    )  # fmt: skip
+
+
+@contextmanager
+def _private_server(folder: Path) -> Iterator[None]:
+    """nats-server with the folder's nats.conf, once it says that it is ready."""
     server = subprocess.Popen(
         [Path(sys.executable).with_name("nats-server"), "-c", folder / "nats.conf"],
         stderr=subprocess.PIPE,
@@ -149,7 +244,7 @@ def _server_with_users(folder: Path) -> Iterator[str]:
         if "Server is ready" in line:
             break
     try:
-        yield f"nats://127.0.0.1:{port}"
+        yield
     finally:
         server.terminate()
         server.wait(10)

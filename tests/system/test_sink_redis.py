@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from connector.errors import SinkError
 from connector.sink.parts import Parts
@@ -40,10 +41,13 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server.wait(10)
 
 
-def _store(port: int, folder: Path, password: str = _PASSWORD) -> Store:
+def _store(
+    port: int, folder: Path, password: str = _PASSWORD, scheme: str = "redis", ca_file: Path | None = None
+) -> Store:
     path = folder / "redis.json"
     path.write_text(json.dumps({"password": password}))
-    fields = redis_store.Fields(name="r", url=f"redis://127.0.0.1:{port}/0", credentials_path=path)
+    url = f"{scheme}://127.0.0.1:{port}/0"
+    fields = redis_store.Fields(name="r", url=url, credentials_path=path, ca_file=ca_file)
     return redis_store.build(fields, Parts("f"))
 
 
@@ -65,6 +69,64 @@ async def test_a_prefix_is_no_pattern(store: Store) -> None:
     await store.put("axb", b"1", None)
 
     assert await store.keys("a*") == {"a*b"}
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """The port of a server that speaks TLS only, and the certificate that it shows, its own authority."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
+    folder = tmp_path_factory.mktemp("redis-tls")
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "1", "-subj", "/CN=redis.test", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", "key.pem", "-out", "cert.pem",
+        ],
+        cwd=folder, check=True, capture_output=True, timeout=20,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        number = int(probe.getsockname()[1])
+    server = subprocess.Popen(
+        [
+            "redis-server", "--port", "0", "--tls-port", str(number), "--bind", "127.0.0.1", "--save", "",
+            "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem",
+            "--tls-auth-clients", "no", "--requirepass", _PASSWORD,
+        ],
+        cwd=folder, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    for line in server.stdout:
+        if "Ready to accept connections" in line:
+            break
+    yield number, folder / "cert.pem"
+    server.terminate()
+    server.wait(10)
+
+
+async def test_tls_with_an_authority_of_its_own(tls: tuple[int, Path], tmp_path: Path) -> None:
+    port, certificate = tls
+    store = _store(port, tmp_path, scheme="rediss", ca_file=certificate)
+
+    await store.put("a", b"1", None)
+
+    assert {key: entry.value for key, entry in (await store.list("")).items()} == {"a": b"1"}
+    await store.close()
+
+
+async def test_a_certificate_of_nobody_we_trust_is_refused(tls: tuple[int, Path], tmp_path: Path) -> None:
+    store = _store(tls[0], tmp_path, scheme="rediss")
+
+    with pytest.raises(SinkError, match=r"(?i)certificate") as caught:
+        await store.list("")
+
+    assert caught.value.reason == "StoreUnreachable"
+    await store.close()
+
+
+def test_an_authority_without_tls_is_a_mistake_and_not_a_connection_in_the_clear(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="rediss://"):
+        _store(1, tmp_path, ca_file=tmp_path / "ca.pem")
 
 
 async def test_a_wrong_password_is_permanent_and_not_told(port: int, tmp_path: Path) -> None:

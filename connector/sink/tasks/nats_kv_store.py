@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from connector.config.task import LocalPath
 from connector.errors import ConfigError, OciSyncError, SinkError
 from connector.sink.nats_errors import api_error, bucket_missing, conflict, connection_error
-from connector.sink.nats_login import login, tls_context
+from connector.sink.nats_login import client, login, tls_context
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
 from connector.sink.store import Entry, Store
@@ -226,18 +226,19 @@ class NatsKvStore:
         _LOG.debug("connected to %s", self._where)
 
     async def _log_in(self) -> Any:
-        import nats
-
-        return await nats.connect(
+        tls = self._tls()
+        connecting = client(needs_tls=tls is not None)
+        await connecting.connect(
             [server.strip() for server in self._fields.url.split(",")],
             name="oci-sync",
             allow_reconnect=False,  # a call that fails makes a new connection; nothing waits in a queue meanwhile
             max_reconnect_attempts=1,
             connect_timeout=int(_ANSWER_SECONDS / 2),
             error_cb=self._hear,
-            tls=self._tls(),
+            tls=tls,
             **login(self._fields.credentials_path),
         )
+        return connecting
 
     async def _find_bucket(self) -> Any:
         import nats.js.errors

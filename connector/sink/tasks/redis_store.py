@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from connector.config.task import LocalPath
 from connector.errors import ConfigError, CredentialsError, SinkError
@@ -43,7 +43,15 @@ class Fields(StoreFields):
     credentials_path: LocalPath | None = Field(
         None, description="JSON with `password` and, for ACL users, `username`. Anonymous without it."
     )
-    ca_file: LocalPath | None = Field(None, description="PEM bundle to trust instead of the system's.")
+    ca_file: LocalPath | None = Field(
+        None, description="PEM bundle to trust instead of the system's; the address is `rediss://` then."
+    )
+
+    @model_validator(mode="after")
+    def _authority_of_tls(self) -> Self:
+        if self.ca_file and not self.url.startswith("rediss://"):
+            raise ValueError("ca_file needs an address with rediss://, or the connection would be in the clear")
+        return self
 
     @field_validator("url")
     @classmethod
