@@ -7,6 +7,13 @@ import { randomUUID } from 'node:crypto'
 import { Consumer, FetchIsolationLevels } from '@platformatic/kafka'
 import registryPackage from '@kafkajs/confluent-schema-registry'
 
+// The client expects Node 22; Node 20 lacks this one function.
+Promise.withResolvers ??= function () {
+  const parts = {}
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }))
+  return parts
+}
+
 const [bootstrap, topic, isolation, format, schemaRegistry] = process.argv.slice(2)
 const registry = schemaRegistry ? new registryPackage.SchemaRegistry({ host: schemaRegistry }) : undefined
 const consumer = new Consumer({
