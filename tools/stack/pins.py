@@ -36,11 +36,10 @@ def go_version() -> str:
 
 def kafka_version() -> str:
     """The pinned version of Apache Kafka."""
-    space = "{http://maven.apache.org/POM/4.0.0}"
     pom = ET.parse(TOOLS / "kafka" / "pom.xml")
-    for dependency in pom.iter(f"{space}dependency"):
-        if dependency.findtext(f"{space}artifactId", "").startswith("kafka_"):
-            return dependency.findtext(f"{space}version", "")
+    for dependency in pom.iter("dependency"):
+        if dependency.findtext("artifactId", "").startswith("kafka_"):
+            return dependency.findtext("version", "")
     raise LookupError("tools/kafka/pom.xml names no kafka_* artifact")
 
 
