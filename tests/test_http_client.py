@@ -5,7 +5,6 @@ import base64
 import gzip
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from connector.http_client import HttpClient, HttpFailure, HttpOptions, TransportName, gunzip
+from tests.certificates import self_signed
 from tests.fakes.registry import FakeRegistry
 
 pytestmark = pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
@@ -190,15 +190,7 @@ async def test_what_does_not_speak_http_is_a_failure(client: HttpClient, head: b
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate for the name registry.test, its key, and the same as authority and client."""
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "1",
-            "-subj", "/CN=registry.test", "-addext", "subjectAltName=DNS:registry.test",
-            "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
-        ],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
+    self_signed(folder, "DNS:registry.test")
     return folder
 
 

@@ -4,30 +4,19 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.readers.matrix import Outcomes, rewrite
 from tests.readers.story import Story, Told
+from tests.skipping import or_skip
 from tests.system import servers
 from tests.system.apicurio import start_apicurio
 from tests.system.servers import Broker, Oras, Registry
-from tools.stack.problem import ToolMissing
 
 PAGE = "OCI_SYNC_READERS_PAGE"
-
-
-@contextmanager
-def or_skip() -> Iterator[None]:
-    """Skip and say what to install; on a build server fail, since nobody reads skips there."""
-    try:
-        yield
-    except ToolMissing as missing:
-        if os.environ.get("CI") == "true" or os.environ.get("OCI_SYNC_REQUIRE_ALL") == "1":
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

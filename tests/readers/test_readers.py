@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.readers.builds import ROOT
-from tests.readers.conftest import PAGE, Tell, or_skip
+from tests.readers.conftest import PAGE, Tell
 from tests.readers.matrix import Outcome, Outcomes, row
 from tests.readers.readers import READERS, Asked, Line, Reader
 from tests.readers.story import pulled
+from tests.skipping import or_skip
 from tests.system.servers import Broker, Oras
 
 SHOWN = "**shows the aborted pull**"

@@ -1,20 +1,15 @@
-"""A schema registry that we did not write: Apicurio, fetched once a machine by Maven, one process a test module.
-
-Import the fixture into a test module: `from tests.system.apicurio import apicurio as apicurio`.
-"""
+"""A schema registry that we did not write: Apicurio, fetched once a machine by Maven."""
 
 import json
-import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.system.servers import Service, started
 from tools.stack.cache import NETWORK, cache_folder, one_at_a_time
 from tools.stack.kafka_files import find_java
 from tools.stack.ports import free_ports
@@ -29,25 +24,13 @@ _ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 _MAVEN = "Maven is needed: install it (Debian: apt-get install maven) and put mvn on PATH"
 
 
-class SchemaServer:
-    """Apicurio with its data in memory. `url` is where it speaks Confluent's API."""
+class SchemaServer(Service):
+    """Apicurio with its data in memory: what was registered is gone after `stop`."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.url = f"http://{server.launch.address}/apis/ccompat/v7"
-
-    def stop(self) -> None:
-        """End it; what was registered is gone."""
-        self._server.stop()
-
-    def pause(self) -> None:
-        """Freeze it: connections stay open, nothing answers."""
-        self._server.pause()
-
-    def heal(self) -> None:
-        """Make it running and answering, whatever a test did to it."""
-        self._server.resume()
-        self._server.start()
+    @property
+    def url(self) -> str:
+        """Where it speaks Confluent's API."""
+        return f"http://{self.address}/apis/ccompat/v7"
 
     def get(self, path: str) -> Any:
         """What it answers, asked without any code of ours. Raises urllib.error.HTTPError."""
@@ -109,26 +92,4 @@ def start_apicurio(folder: Path, ends: ExitStack) -> SchemaServer:
         ports=(Port(port),),
         is_ready=lambda: http_answers(port, "/apis/ccompat/v7/subjects"),
     )  # fmt: skip
-    server = Server(launch, dies_with_us=True)
-    ends.callback(server.kill)
-    server.start()
-    return SchemaServer(server)
-
-
-@pytest.fixture(scope="module")
-def _apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaServer]:
-    with ExitStack() as ends:
-        try:
-            server = start_apicurio(tmp_path_factory.mktemp("apicurio"), ends)
-        except ToolMissing as missing:
-            if os.environ.get("CI") == "true" or os.environ.get("OCI_SYNC_REQUIRE_ALL") == "1":
-                raise
-            pytest.skip(str(missing))
-        yield server
-
-
-@pytest.fixture
-def apicurio(_apicurio: SchemaServer) -> SchemaServer:
-    """A schema registry, in service; subjects are named by the test."""
-    _apicurio.heal()
-    return _apicurio
+    return SchemaServer(started(Server(launch, dies_with_us=True), ends))

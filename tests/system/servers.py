@@ -25,16 +25,16 @@ HTPASSWD_USER, HTPASSWD_PASSWORD = "reader", "correct horse"
 _HTPASSWD = "reader:$2b$04$fkdEeMWkoRTX.OAgVJ73F.2gOl5tuRGKDYDLOwM6E3NT7Zb49kI.O\n"
 
 
-class Broker:
-    """One Kafka node. `bootstrap` is what clients connect to."""
+class Service:
+    """One server of a test. `address` is its host:port, `log` the file of what it says."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.bootstrap = server.launch.address
+        self.address = server.launch.address
         self.log = server.launch.log
 
     def __repr__(self) -> str:
-        return f"<Broker {self._server!r}>"
+        return f"<{type(self).__name__} {self._server!r}>"
 
     def start(self) -> None:
         """Start it on the data it has and return when it is in service; nothing happens if it runs."""
@@ -53,7 +53,7 @@ class Broker:
         self._server.restart()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open, nothing answers."""
+        """Freeze it: connections stay open and are accepted, nothing answers."""
         self._server.pause()
 
     def resume(self) -> None:
@@ -64,6 +64,15 @@ class Broker:
         """Make it running and answering, whatever a test did to it."""
         self._server.resume()
         self._server.start()
+
+
+class Broker(Service):
+    """One Kafka node. `bootstrap` is what clients connect to."""
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port."""
+        return self.address
 
 
 class Cluster:
@@ -107,47 +116,27 @@ class Cluster:
             server.kill()
 
 
-class Registry:
+class Registry(Service):
     """A registry over plain HTTP. `host` is host:port, as it stands in a reference; `url` the same with http://."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.host = server.launch.address
-        self.url = f"http://{self.host}"
-        self.log = server.launch.log
+    @property
+    def host(self) -> str:
+        """host:port."""
+        return self.address
 
-    def start(self) -> None:
-        """Start it on the data it has; nothing happens if it runs."""
-        self._server.start()
-
-    def stop(self) -> None:
-        """End it in good order."""
-        self._server.stop()
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        self._server.kill()
-
-    def pause(self) -> None:
-        """Freeze it: it accepts connections and says nothing."""
-        self._server.pause()
-
-    def resume(self) -> None:
-        """Let it go on after `pause`."""
-        self._server.resume()
-
-    def heal(self) -> None:
-        """Make it running and answering, whatever a test did to it."""
-        self._server.resume()
-        self._server.start()
+    @property
+    def url(self) -> str:
+        """http://host:port."""
+        return f"http://{self.address}"
 
 
-class Nats(Registry):
-    """A NATS server with JetStream; `url` is nats://host:port."""
+class Nats(Service):
+    """A NATS server with JetStream."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
-        self.url = f"nats://{self.host}"
+    @property
+    def url(self) -> str:
+        """nats://host:port."""
+        return f"nats://{self.address}"
 
 
 class Tool:
@@ -209,7 +198,7 @@ def start_broker(folder: Path, ends: ExitStack, extra: Mapping[str, str] | None 
     """A fresh broker with its data in `folder`; `ends` will end it, `extra` are broker properties on top."""
     client, controller = free_ports(2)
     launch = kafka(kafka_files(), folder, Node(1, Port(client), Port(controller)), extra=extra)
-    return Broker(_started(Server(launch, dies_with_us=True), ends))
+    return Broker(started(Server(launch, dies_with_us=True), ends))
 
 
 def start_cluster(folder: Path, ends: ExitStack) -> Cluster:
@@ -228,7 +217,7 @@ def start_registry(folder: Path, ends: ExitStack, htpasswd: str = "") -> Registr
     """A fresh registry; anonymous unless `htpasswd` holds users."""
     (port,) = free_ports(1)
     launch = registry(go_tool("registry"), folder, Port(port), htpasswd=htpasswd)
-    return Registry(_started(Server(launch, dies_with_us=True), ends))
+    return Registry(started(Server(launch, dies_with_us=True), ends))
 
 
 def start_registry_with_users(folder: Path, ends: ExitStack) -> Registry:
@@ -240,13 +229,13 @@ def start_registry_v2(folder: Path, ends: ExitStack) -> Registry:
     """A fresh registry of another generation: Debian's docker-registry 2.8, anonymous."""
     (port,) = free_ports(1)
     launch = registry(find_program("docker-registry"), folder, Port(port))
-    return Registry(_started(Server(launch, dies_with_us=True), ends))
+    return Registry(started(Server(launch, dies_with_us=True), ends))
 
 
 def start_nats(folder: Path, ends: ExitStack) -> Nats:
     """A fresh NATS server."""
     client, monitor = free_ports(2)
-    return Nats(_started(Server(nats(nats_server(), folder, Port(client), Port(monitor)), dies_with_us=True), ends))
+    return Nats(started(Server(nats(nats_server(), folder, Port(client), Port(monitor)), dies_with_us=True), ends))
 
 
 def tool(name: str, home: Path) -> Tool:
@@ -267,7 +256,8 @@ def oras(home: Path) -> Oras:
     return Oras(go_tool("oras"), home)
 
 
-def _started(server: Server, ends: ExitStack) -> Server:
+def started(server: Server, ends: ExitStack) -> Server:
+    """The server, in service; `ends` will end it."""
     ends.callback(server.kill)  # registered first: a server that fails to get ready is ended as well
     server.start()
     return server

@@ -6,18 +6,20 @@ The holes are shown with bare librdkafka, so that a broker or client that closes
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from connector.errors import OutputError
+from connector.kafka.attempt import Prover
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients
-from connector.kafka.membership import fence, read_membership
+from connector.kafka.membership import Fence, fence, read_membership
 from connector.kafka.ownership import Ownership
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics, layer_topic, offsets_topic
-from connector.kafka.transaction import Transactions
+from connector.kafka.transaction import TRANSACTION_SECONDS, Transactions
 from tests.system.servers import Broker
 
 pytestmark = pytest.mark.system
@@ -111,101 +113,108 @@ async def test_what_the_broker_takes_unfenced_our_fence_refuses(kafka: Broker, u
             stranger.close()
 
 
-async def test_a_member_of_an_old_generation_leaves_nothing_visible(kafka: Broker, unique: str) -> None:
+@dataclass(frozen=True)
+class Member:
+    """A worker's place in the group of a test, and the topics of that test."""
+
+    name: str
+    clients: Clients
+    topics: Topics
+    limits: dict[str, int | None]
+    ownership: Ownership
+
+    def transactions(
+        self, partition: int, prover: Prover | None = None, seconds: float = TRANSACTION_SECONDS
+    ) -> Transactions:
+        """What the owner of `partition` writes with."""
+        return Transactions(
+            self.clients, prover or self.ownership, Changelog(self.clients, self.topics),
+            group=f"g-{self.name}", offsets_topic=f"o-{self.name}", partition=partition, timeout_seconds=seconds,
+        )  # fmt: skip
+
+    async def visible(self) -> set[bytes]:
+        """The keys that a committed reader of the records sees."""
+        return await visible(self.topics, self.clients, f"l-{self.name}")
+
+
+@asynccontextmanager
+async def member(kafka: Broker, name: str) -> AsyncIterator[Member]:
+    """The only member of the group, which owns all partitions."""
     async with Clients({"bootstrap.servers": kafka.bootstrap}) as clients:
         topics = Topics(clients)
-        limits = await make_topics(topics, unique)
+        limits = await make_topics(topics, name)
         owner = Owner()
         async with Ownership(
-            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
+            clients, topic=f"o-{name}", group=f"g-{name}", owner=owner, control_prefix=b"request."
         ) as ownership:
             await asyncio.wait_for(owner.joined.wait(), 20)
-            old = ownership.fence({1: 0})
+            yield Member(name, clients, topics, limits, ownership)
 
-            class Stale:
-                def fence(self, positions: dict[int, int]) -> object:
-                    return old
 
-            async with joined(kafka, f"g-{unique}", f"o-{unique}"):
-                transactions = Transactions(
-                    clients, Stale(), Changelog(clients, topics),  # type: ignore[arg-type]
-                    group=f"g-{unique}", offsets_topic=f"o-{unique}", partition=1,
-                )  # fmt: skip
-                with pytest.raises(OutputError) as caught:
-                    await transactions.commit(
-                        [record(unique, "stale")], Record(f"o-{unique}", 1, b"k", b"v"), 0, limits
-                    )
+async def test_a_member_of_an_old_generation_leaves_nothing_visible(kafka: Broker, unique: str) -> None:
+    async with member(kafka, unique) as us:
+        old = us.ownership.fence({1: 0})
+
+        class Stale:
+            def fence(self, positions: dict[int, int]) -> Fence:
+                return old
+
+        async with joined(kafka, f"g-{unique}", f"o-{unique}"):
+            with pytest.raises(OutputError) as caught:
+                await us.transactions(1, Stale()).commit(
+                    [record(unique, "stale")], Record(f"o-{unique}", 1, b"k", b"v"), 0, us.limits
+                )
 
         assert caught.value.reason == "NotOwner"
-        assert await visible(topics, clients, f"l-{unique}") == set()
+        assert await us.visible() == set()
 
 
 async def test_the_owner_commits_and_a_record_that_fails_midway_takes_all_with_it(kafka: Broker, unique: str) -> None:
-    async with Clients({"bootstrap.servers": kafka.bootstrap}) as clients:
-        topics = Topics(clients)
-        limits = await make_topics(topics, unique)
-        owner = Owner()
-        async with Ownership(
-            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
-        ) as ownership:
-            await asyncio.wait_for(owner.joined.wait(), 20)
-            transactions = Transactions(
-                clients, ownership, Changelog(clients, topics),
-                group=f"g-{unique}", offsets_topic=f"o-{unique}", partition=2,
-            )  # fmt: skip
-            offset = Record(f"o-{unique}", 2, b"k", b"v")
-            broken = [record(unique, "one"), Record(f"l-{unique}", 7, b"no such partition", b"x")]
+    async with member(kafka, unique) as us:
+        transactions = us.transactions(2)
+        offset = Record(f"o-{unique}", 2, b"k", b"v")
+        broken = [record(unique, "one"), Record(f"l-{unique}", 7, b"no such partition", b"x")]
 
-            with pytest.raises(OutputError):
-                await transactions.commit(broken, offset, 0, limits)
-            after_failure = await visible(topics, clients, f"l-{unique}")
-            committed = await transactions.commit([record(unique, "two")], offset, 0, limits)
+        with pytest.raises(OutputError):
+            await transactions.commit(broken, offset, 0, us.limits)
+        after_failure = await us.visible()
+        committed = await transactions.commit([record(unique, "two")], offset, 0, us.limits)
 
         assert after_failure == set()
         assert committed.records == 2
-        assert await visible(topics, clients, f"l-{unique}") == {b"two"}
+        assert await us.visible() == {b"two"}
 
 
 async def test_a_commit_whose_answer_is_lost_is_settled_by_reading_the_offset_back(kafka: Broker, unique: str) -> None:
     """The broker is frozen while the commit is under way, past the deadline of the transaction."""
-    async with Clients({"bootstrap.servers": kafka.bootstrap}) as clients:
-        topics = Topics(clients)
-        limits = await make_topics(topics, unique)
-        owner = Owner()
-        async with Ownership(
-            clients, topic=f"o-{unique}", group=f"g-{unique}", owner=owner, control_prefix=b"request."
-        ) as ownership:
-            await asyncio.wait_for(owner.joined.wait(), 20)
-            transactions = Transactions(
-                clients, ownership, Changelog(clients, topics),
-                group=f"g-{unique}", offsets_topic=f"o-{unique}", partition=0, timeout_seconds=4.0,
-            )  # fmt: skip
-            await transactions.initialise(limits)
-            loop = asyncio.get_running_loop()
+    async with member(kafka, unique) as us:
+        transactions = us.transactions(0, seconds=4.0)
+        await transactions.initialise(us.limits)
+        loop = asyncio.get_running_loop()
 
-            def frozen_records() -> Iterator[Record]:
-                yield record(unique, "lost answer")
-                kafka.pause()
-                loop.call_soon_threadsafe(loop.call_later, 6.0, kafka.resume)
+        def frozen_records() -> Iterator[Record]:
+            yield record(unique, "lost answer")
+            kafka.pause()
+            loop.call_soon_threadsafe(loop.call_later, 6.0, kafka.resume)
 
-            class Once:
-                """The size check iterates first; only the second pass freezes the broker."""
+        class Once:
+            """The size check iterates first; only the second pass freezes the broker."""
 
-                passes = 0
+            passes = 0
 
-                def __iter__(self) -> Iterator[Record]:
-                    self.passes += 1
-                    return frozen_records() if self.passes == 2 else iter([record(unique, "lost answer")])
+            def __iter__(self) -> Iterator[Record]:
+                self.passes += 1
+                return frozen_records() if self.passes == 2 else iter([record(unique, "lost answer")])
 
-            offset = Record(f"o-{unique}", 0, b"k", b"pull-1")
-            try:
-                await transactions.commit(Once(), offset, 0, limits)
-                outcome = "committed"
-            except (OutputError, KafkaException):
-                outcome = "not committed"
+        offset = Record(f"o-{unique}", 0, b"k", b"pull-1")
+        try:
+            await transactions.commit(Once(), offset, 0, us.limits)
+            outcome = "committed"
+        except (OutputError, KafkaException):
+            outcome = "not committed"
 
-            seen = await visible(topics, clients, f"l-{unique}")
-            restored = await Changelog(clients, topics).read(f"o-{unique}", [0], lambda entry: entry.value)
+        seen = await us.visible()
+        restored = await Changelog(us.clients, us.topics).read(f"o-{unique}", [0], lambda entry: entry.value)
 
         # Whatever the outcome was, what we say, the records and the offset agree.
         assert (outcome == "committed") == (b"lost answer" in seen) == (restored[0].entries.get(b"k") == b"pull-1")

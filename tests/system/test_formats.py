@@ -19,8 +19,6 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from connector.kafka.record import murmur2
 from tests.system.apicurio import SchemaServer
-from tests.system.apicurio import _apicurio as _apicurio
-from tests.system.apicurio import apicurio as apicurio
 from tests.system.product import COMMAND, Product, assert_whole, pulls_of
 from tests.system.servers import Broker, Oras, Registry
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,10 @@ from connector.errors import OciSyncError, SinkError
 from connector.sink.parts import Parts
 from connector.sink.store import Store
 from connector.sink.tasks import nats_kv_store
+from tests.certificates import self_signed
 from tests.suites.store import ConditionalStoreSuite
 from tests.system.servers import Nats
+from tools.stack.ports import free_ports
 
 pytestmark = pytest.mark.system
 
@@ -126,7 +127,7 @@ async def test_a_broken_creds_file_is_an_error_of_ours(nats: Nats, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["tls", "nats"])
 async def test_mutual_tls_with_an_authority_of_its_own(tmp_path: Path, unique: str, scheme: str) -> None:
-    _certificate(tmp_path)
+    self_signed(tmp_path, "IP:127.0.0.1")
     files = {"ca_file": tmp_path / "cert.pem", "client_cert": tmp_path / "cert.pem", "client_key": tmp_path / "key.pem"}
     with _server_with_tls(tmp_path) as url:
         store = _store(url.replace("nats://", f"{scheme}://"), unique, **files)
@@ -145,7 +146,7 @@ async def test_mutual_tls_with_an_authority_of_its_own(tmp_path: Path, unique: s
 async def test_a_handshake_that_fails_is_told_and_nothing_is_sent_in_the_clear(
     tmp_path: Path, unique: str, given: tuple[str, ...], says: str
 ) -> None:
-    _certificate(tmp_path)
+    self_signed(tmp_path, "IP:127.0.0.1")
     with _server_with_tls(tmp_path) as url:
         store = _store(url.replace("nats://", "tls://"), unique, **dict.fromkeys(given, tmp_path / "cert.pem"))
 
@@ -181,59 +182,32 @@ async def test_a_server_without_tls_never_hears_our_password_where_tls_was_asked
     server.close()
 
 
-@contextmanager
-def _server_with_users(folder: Path) -> Iterator[str]:
-    """A server of this test alone: `writer` may all, `reader` may not write to the bucket."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    (folder / "nats.conf").write_text(
-        f"""
-        listen: "127.0.0.1:{port}"
-        jetstream: {{store_dir: "{folder / "js"}"}}
-        authorization: {{users: [
-            {{user: writer, password: writer-secret}},
-            {{user: reader, password: reader-secret, permissions: {{publish: {{deny: ["$KV.>"]}}}}}}
-        ]}}
-        """
+def _server_with_users(folder: Path) -> AbstractContextManager[str]:
+    """`writer` may all, `reader` may not write to the bucket."""
+    return _private_server(
+        folder,
+        """authorization: {users: [
+            {user: writer, password: writer-secret},
+            {user: reader, password: reader-secret, permissions: {publish: {deny: ["$KV.>"]}}}
+        ]}""",
     )
-    with _private_server(folder):
-        yield f"nats://127.0.0.1:{port}"
 
 
-@contextmanager
-def _server_with_tls(folder: Path) -> Iterator[str]:
-    """A server of this test alone that shows cert.pem and wants to see a certificate that cert.pem signed."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    (folder / "nats.conf").write_text(
-        f"""
-        listen: "127.0.0.1:{port}"
-        jetstream: {{store_dir: "{folder / "js"}"}}
-        tls: {{
-            cert_file: "{folder / "cert.pem"}", key_file: "{folder / "key.pem"}",
-            ca_file: "{folder / "cert.pem"}", verify: true
-        }}
-        """
+def _server_with_tls(folder: Path) -> AbstractContextManager[str]:
+    """It shows cert.pem and wants to see a certificate that cert.pem signed."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    return _private_server(
+        folder, f'tls: {{cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificate}", verify: true}}'
     )
-    with _private_server(folder):
-        yield f"nats://127.0.0.1:{port}"
-
-
-def _certificate(folder: Path) -> None:
-    """cert.pem and key.pem for 127.0.0.1, their own authority, good for a day."""
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "1", "-subj", "/CN=nats.test", "-addext", "subjectAltName=IP:127.0.0.1",
-            "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
-        ],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
 
 
 @contextmanager
-def _private_server(folder: Path) -> Iterator[None]:
-    """nats-server with the folder's nats.conf, once it says that it is ready."""
+def _private_server(folder: Path, settings: str) -> Iterator[str]:
+    """The URL of a server of this test alone, with these settings."""
+    (port,) = free_ports(1)
+    (folder / "nats.conf").write_text(
+        f'listen: "127.0.0.1:{port}"\njetstream: {{store_dir: "{folder / "js"}"}}\n{settings}\n'
+    )
     server = subprocess.Popen(
         [Path(sys.executable).with_name("nats-server"), "-c", folder / "nats.conf"],
         stderr=subprocess.PIPE,
@@ -244,7 +218,7 @@ def _private_server(folder: Path) -> Iterator[None]:
         if "Server is ready" in line:
             break
     try:
-        yield
+        yield f"nats://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(10)

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,30 +14,42 @@ from connector.errors import SinkError
 from connector.sink.parts import Parts
 from connector.sink.store import Store
 from connector.sink.tasks import redis_store
+from tests.certificates import self_signed
+from tests.skipping import or_skip
 from tests.suites.store import ConditionalStoreSuite
+from tests.system.servers import find_program
+from tools.stack.ports import free_ports
 
 pytestmark = pytest.mark.system
 
 _PASSWORD = "only-for-this-test"
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number = int(probe.getsockname()[1])
+@contextmanager
+def _server(folder: Path, *options: str) -> Iterator[None]:
+    """A Redis of this module alone, once it is ready."""
+    with or_skip():
+        program = find_program("redis-server")
     server = subprocess.Popen(
-        ["redis-server", "--port", str(number), "--bind", "127.0.0.1", "--save", "", "--requirepass", _PASSWORD],
-        cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.PIPE, text=True,
+        [program, "--bind", "127.0.0.1", "--save", "", "--requirepass", _PASSWORD, *options],
+        cwd=folder, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert server.stdout is not None
     for line in server.stdout:
         if "Ready to accept connections" in line:
             break
-    yield number
-    server.terminate()
-    server.wait(10)
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    (number,) = free_ports(1)
+    with _server(tmp_path_factory.mktemp("redis"), "--port", str(number)):
+        yield number
 
 
 def _store(
@@ -74,34 +85,13 @@ async def test_a_prefix_is_no_pattern(store: Store) -> None:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The port of a server that speaks TLS only, and the certificate that it shows, its own authority."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
     folder = tmp_path_factory.mktemp("redis-tls")
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "1", "-subj", "/CN=redis.test", "-addext", "subjectAltName=IP:127.0.0.1",
-            "-keyout", "key.pem", "-out", "cert.pem",
-        ],
-        cwd=folder, check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number = int(probe.getsockname()[1])
-    server = subprocess.Popen(
-        [
-            "redis-server", "--port", "0", "--tls-port", str(number), "--bind", "127.0.0.1", "--save", "",
-            "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem",
-            "--tls-auth-clients", "no", "--requirepass", _PASSWORD,
-        ],
-        cwd=folder, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert server.stdout is not None
-    for line in server.stdout:
-        if "Ready to accept connections" in line:
-            break
-    yield number, folder / "cert.pem"
-    server.terminate()
-    server.wait(10)
+    self_signed(folder, "IP:127.0.0.1")
+    (number,) = free_ports(1)
+    tls_only = ("--port", "0", "--tls-port", str(number), "--tls-auth-clients", "no")
+    files = ("--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem")
+    with _server(folder, *tls_only, *files):
+        yield number, folder / "cert.pem"
 
 
 async def test_tls_with_an_authority_of_its_own(tls: tuple[int, Path], tmp_path: Path) -> None:
