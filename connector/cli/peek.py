@@ -31,6 +31,7 @@ from connector.records.file_record import (
 )
 from connector.records.reading import format_of, read_file
 from connector.sink.tasks.buffer import Snapshots
+from connector.telemetry import printable
 from connector.wiring.parts import open_parts
 
 _MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
@@ -69,7 +70,7 @@ async def _peek(
             async for batch in reader.batches(follow=follow):
                 printer.print(batch)
             return
-        newest = _Newest(parts.worker.limits.max_total_size)
+        newest = Newest(parts.worker.limits.max_total_size)
         async for batch in reader.batches():
             for record in batch:
                 newest.take(record)
@@ -79,17 +80,17 @@ async def _peek(
         else:
             files = [file for record in records if (file := _decoded(record)) is not None]
             write_files(to, [(file.path, partial(bytes, file.content or b"")) for file in files])
-            sys.stderr.write(_printable(f"{artifact}: {len(files)} files written to {to}") + "\n")
+            sys.stderr.write(printable(f"{artifact}: {len(files)} files written to {to}") + "\n")
     for line in newest.unfinished():
-        sys.stderr.write(_printable(line) + "\n")
+        sys.stderr.write(printable(line) + "\n")
 
 
-class _Newest:
+class Newest:
     """The newest whole pull of each artifact, by the assembler that sinks use; and what is not whole."""
 
     def __init__(self, max_total_size: int) -> None:
         self._assembler = Snapshots(max_files=10_000_000, max_total_size=max(max_total_size, 1_000_000_000))
-        self._records: dict[str, list[Record]] = {}  # pull id → its records, tombstones and end marks left out
+        self._records: dict[str, dict[str, list[Record]]] = {}  # artifact → pull id → what counts as a file
         self.whole: dict[str, list[Record]] = {}  # artifact → records
 
     def take(self, record: Record) -> None:
@@ -97,15 +98,16 @@ class _Newest:
         if file is None:
             return
         if record.value is not None and not is_end_mark(record):
-            self._records.setdefault(file.pull.pull_id, []).append(record)
+            self._records.setdefault(file.pull.artifact, {}).setdefault(file.pull.pull_id, []).append(record)
         try:
             snapshot = self._assembler.feed(file, record.topic, record.partition, record.offset)
         except (OutputError, SinkError) as error:
-            sys.stderr.write(_printable(str(error)) + "\n")
+            sys.stderr.write(printable(str(error)) + "\n")
             return
         if snapshot is not None:
-            self.whole[snapshot.pull.artifact] = self._records.get(snapshot.pull.pull_id, [])
-            self._records = {snapshot.pull.pull_id: self.whole[snapshot.pull.artifact]}
+            artifact, pull_id = snapshot.pull.artifact, snapshot.pull.pull_id
+            self.whole[artifact] = self._records.get(artifact, {}).get(pull_id, [])
+            self._records[artifact] = {pull_id: self.whole[artifact]}
 
     def unfinished(self) -> list[str]:
         """A line for each pull that has begun to arrive and is not whole."""
@@ -142,13 +144,13 @@ class _Printer:
                 yield ""
             self._pull = pull
             when = datetime.fromtimestamp(max(record.timestamp_ms, 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            artifact = _printable(_key(record)[0])
+            artifact = printable(_key(record)[0])
             yield (
                 f"{when}  pull {pull}  {record.header(FILES)} files, {record.header(DELETES)} deletes\n"
                 f"  {artifact}  {record.header(ARTIFACT_DIGEST)}"
             )
         change = record.header(CHANGE) or "?"
-        path = _printable(_key(record)[1])
+        path = printable(_key(record)[1])
         place = f"[{record.partition}] {record.offset:>6}"
         if record.value is None:
             yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  (tombstone)"
@@ -163,7 +165,7 @@ class _Printer:
             yield f"  {place}  {_MARKS.get(change, '?')} {change:<9} {path}  {size} bytes"
         if self._content and file is not None and file.content is not None:
             for line in file.content.decode("utf-8", "replace").splitlines():
-                yield f"        | {_printable(line)}"
+                yield f"        | {printable(line)}"
 
     def _document(self, record: Record) -> dict[str, Any]:
         file = _decoded(record)
@@ -209,8 +211,3 @@ def _key(record: Record) -> tuple[str, str]:
         return split_file_key(record.key)
     except OutputError:
         return "", record.key.decode("utf-8", "replace")
-
-
-def _printable(text: str) -> str:
-    """Text that cannot move the cursor or forge a line."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

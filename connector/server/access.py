@@ -58,7 +58,7 @@ def refuse_command(headers: Mapping[str, str], peer: str | None, access: Access)
     if access.token is not None:
         return _refuse_token(headers.get("Authorization", ""), access.token)
     if any(name in headers for name in _PROXY_HEADERS) or not _is_loopback(peer):
-        return Refusal(403, "without http.token_path in the worker file, commands are taken from this machine only")
+        return Refusal(403, "without http.token_file in the worker file, commands are taken from this machine only")
     return None
 
 
@@ -68,7 +68,7 @@ def _refuse_token(authorization: str, token: str) -> Refusal | None:
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     if scheme.lower() == "bearer" and same:
         return None
-    return Refusal(401, "commands need 'Authorization: Bearer' with the token of http.token_path")
+    return Refusal(401, "commands need 'Authorization: Bearer' with the token of http.token_file")
 
 
 def _is_same_origin(origin: str | None, host: str) -> bool:

@@ -67,12 +67,11 @@ class DiffChain:
         else:
             # Templates over thousands of files take seconds; the event loop must go on polling meanwhile.
             desired = await asyncio.to_thread(self._differ.desired, snapshots)
+        self._last = (pulls, desired, all_known)
         held: dict[str, Entry] = {}
         for prefix in self._differ.prefixes:
             held.update(await self._store.list(prefix))
-        applied = await apply(self._differ.compare(desired, held, all_known=all_known), self._store)
-        self._last = (pulls, desired, all_known)
-        return applied
+        return await apply(self._differ.compare(desired, held, all_known=all_known), self._store)
 
     async def is_settled(self) -> bool:
         """One list of names a prefix, compared with the last desired state."""

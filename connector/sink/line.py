@@ -17,7 +17,7 @@ from connector.kafka.assignment import Place
 from connector.records.file_record import FileRecord, Snapshot
 from connector.sink.chain import Chain
 from connector.sink.store import Applied
-from connector.sink.tasks.buffer import Snapshots
+from connector.sink.tasks.buffer import Collecting, Snapshots
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -40,6 +40,14 @@ class Worked:
     applied: Applied
 
 
+@dataclass(frozen=True, slots=True)
+class HeldUp:
+    """Why the newest pull of an artifact does not become whole, and where its records lie."""
+
+    place: Place
+    error: OciSyncError
+
+
 class Line:
     """State of one chain. `artifacts` are the references that feed it."""
 
@@ -50,7 +58,7 @@ class Line:
         self.wake = asyncio.Event()
         self.working: asyncio.Task[bool] | None = None
         self.failures = 0
-        self.held_up: OciSyncError | None = None  # why the newest pull does not become whole
+        self.held_up: dict[str, HeldUp] = {}  # by artifact
         self._snapshots = snapshots
         self._newest: dict[str, Held] = {}
         self._owed: dict[str, Held] = {}
@@ -72,10 +80,9 @@ class Line:
         return self.artifacts - self._newest.keys()
 
     @property
-    def collecting(self) -> tuple[tuple[str, str, int, int], ...]:
-        """Artifact, pull id, files seen and expected of each pull under way."""
-        pulls = {(c.artifact, c.pull_id, c.seen, c.expected): None for c in self._snapshots.collecting()}
-        return tuple(pulls)
+    def collecting(self) -> tuple[Collecting, ...]:
+        """The pulls under way."""
+        return self._snapshots.collecting()
 
     def take(self, file: FileRecord, topic: str, partition: int, offset: int) -> Snapshot | None:
         """Give one record to the buffer; the snapshot it made whole. Raises what `Snapshots.feed` raises."""
@@ -86,13 +93,14 @@ class Line:
             held = Held(snapshot, self._snapshots.first_offsets(file.pull.artifact))
             self._newest[file.pull.artifact] = self._owed[file.pull.artifact] = held
             self._next_try = 0.0
-            self.held_up = None
+            self.held_up.pop(file.pull.artifact, None)
             self.wake.set()
         return snapshot
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget what came from a partition that is another's now; an apply of it under way ends."""
         self._snapshots.drop(topic, partition)
+        self.held_up = {a: held for a, held in self.held_up.items() if held.place != (topic, partition)}
         for held_by in (self._newest, self._owed):
             for artifact in [a for a, held in held_by.items() if (topic, partition) in held.first]:
                 del held_by[artifact]

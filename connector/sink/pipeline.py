@@ -23,7 +23,8 @@ from connector.kafka.record import Record
 from connector.records.file_record import FileRecord
 from connector.records.formats import Format
 from connector.sink.feed import Feed
-from connector.sink.line import Line, Worked
+from connector.sink.line import HeldUp, Line, Worked
+from connector.sink.tasks.buffer import Collecting
 from connector.status import SinkId, Status
 
 _LOG = logging.getLogger(__name__)
@@ -112,6 +113,9 @@ class Pipeline:
                 remedy="see that no other member of the sink's group holds the partitions, and the broker (operator)",
             ) from error
         else:
+            for line in self._lines:
+                for pull in line.collecting:
+                    self._hold_up(line, pull.artifact, pull.place, _incomplete(pull, "are in the topic"))
             done = [await self.work(line) for line in self._lines]
             await self._commit()
             return not all(done)
@@ -128,11 +132,12 @@ class Pipeline:
     async def follow(self) -> None:
         """One poll, what follows from it, and the commits that have become due. Raises OutputError."""
         polled = await self._feed.poll(_BATCH, _POLL_SECONDS)
+        was_caught_up = self.is_caught_up
         self._reassign(polled)
         for record in polled.records:
             self._take(record)
         self._positions.update({place: at for place, at in polled.positions.items() if place in self._assigned})
-        if self.is_caught_up:
+        if self.is_caught_up and not was_caught_up:
             for line in self._lines:
                 line.wake.set()
         self._look_for_slow_pulls()
@@ -140,21 +145,21 @@ class Pipeline:
         await self._commit()
 
     async def work(self, line: Line) -> bool:
-        """Do what is due for one chain. Whether it went well; a failure is told in log and status."""
+        """Do what is due for one chain. Whether the store has what is newest; a failure is told in log and status."""
         now = self._clock.monotonic()
-        if not self.is_caught_up or line.due(now) is None:
+        if not self.is_caught_up:
             return True
         try:
-            worked = await line.work(now)
+            worked = await line.work(now) if line.due(now) is not None else None
         except OciSyncError as error:
             self._failed(line, error)
             return False
         if worked is not None:
             faults.passing("snapshot_applied")
             self._applied(line, worked, self._clock.monotonic() - now)
-            if line.held_up is not None:  # the store has what it can have, and that is not the newest
-                self._status.sink_failed(self._id(line), self._clock.now(), line.held_up, None)
-        return line.held_up is None
+            for held in line.held_up.values():  # the store has what it can have, and that is not the newest
+                self._status.sink_failed(self._id(line), self._clock.now(), held.error, None)
+        return not line.held_up
 
     async def _keep_following(self) -> None:
         while True:
@@ -173,8 +178,10 @@ class Pipeline:
             # A revoked partition cancels the work, not the worker: whoever owns it now makes the same writes.
             await asyncio.wait([line.working])
             line.working = None
+            # Before that nothing may be done, however much is due; reaching the end wakes us.
+            wait = line.wait_seconds(self._clock.monotonic()) if self.is_caught_up else None
             try:
-                async with asyncio.timeout(line.wait_seconds(self._clock.monotonic())):
+                async with asyncio.timeout(wait):
                     await line.wake.wait()
             except TimeoutError:
                 continue
@@ -207,7 +214,7 @@ class Pipeline:
         try:
             snapshot = line.take(file, record.topic, record.partition, record.offset)
         except (SinkError, OutputError) as error:
-            self._hold_up(line, error)
+            self._hold_up(line, file.pull.artifact, (record.topic, record.partition), error)
             return
         if snapshot is not None:
             faults.passing("snapshot_assembled")
@@ -227,12 +234,13 @@ class Pipeline:
         now = self._clock.monotonic()
         collecting: dict[tuple[str, str], float] = {}
         for line in self._lines:
-            for artifact, pull_id, seen, expected in line.collecting:
-                pull = (line.chain.name, pull_id)
-                collecting[pull] = self._first_seen.get(pull, now)
-                if now - collecting[pull] > line.timeout.total_seconds() and pull not in self._warned:
-                    self._warned.add(pull)
-                    self._hold_up(line, _incomplete(artifact, pull_id, seen, expected, line.timeout))
+            for pull in line.collecting:
+                key = (line.chain.name, pull.pull_id)
+                collecting[key] = self._first_seen.get(key, now)
+                if now - collecting[key] > line.timeout.total_seconds() and key not in self._warned:
+                    self._warned.add(key)
+                    late = _incomplete(pull, f"came within {line.timeout.total_seconds():g} s")
+                    self._hold_up(line, pull.artifact, pull.place, late)
         self._first_seen = collecting
         self._warned &= collecting.keys()
 
@@ -263,8 +271,8 @@ class Pipeline:
                    "deletes": applied.deletes, "skips": applied.skips, "unmatched": applied.unmatched},
         )  # fmt: skip
 
-    def _hold_up(self, line: Line, error: OciSyncError) -> None:
-        line.held_up = error
+    def _hold_up(self, line: Line, artifact: str, place: Place, error: OciSyncError) -> None:
+        line.held_up[artifact] = HeldUp(place, error)
         self._failed(line, error)
 
     def _failed(self, line: Line, error: OciSyncError) -> None:
@@ -290,11 +298,11 @@ class Pipeline:
             await line.chain.close()
 
 
-def _incomplete(artifact: str, pull_id: str, seen: int, expected: int, timeout: timedelta) -> SinkError:
+def _incomplete(pull: Collecting, what: str) -> SinkError:
     return SinkError(
         reason="SnapshotIncomplete",
-        doing=f"collecting pull {pull_id} of {artifact}",
-        cause=f"{seen} of its {expected} files came within {timeout.total_seconds():g} s",
+        doing=f"collecting pull {pull.pull_id} of {pull.artifact}",
+        cause=f"{pull.seen} of its {pull.expected} files {what}",
         remedy="nothing is applied until it is whole or a newer pull comes; if it stays so, look for records that "
         "another producer or the topic's retention removed, and pull again with force_pull (operator)",
     )

@@ -7,7 +7,8 @@ touches no network. (2) A key or value that it cannot hold is refused by `check`
 (StoreConflict, transient). (4) Each call ends by a deadline: StoreUnreachable, transient.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -135,8 +136,17 @@ async def diff_of(puts: Mapping[str, bytes], deletes: frozenset[str], store: Sto
     """The diff for keys that are named one by one, out of what the store holds under each. Raises SinkError."""
     for key, value in puts.items():
         store.check(key, value)
-    held = {key: entry for key in sorted({*puts, *deletes}) if (entry := await store.get(key)) is not None}
+    held = await _held({*puts, *deletes}, store)
     needed = {key: value for key, value in puts.items() if key not in held or held[key].value != value}
     gone = tuple(sorted(key for key in deletes if key in held))
     replaced = {key: held[key] for key in (*needed, *gone) if key in held}
     return Diff(needed, gone, replaced, unchanged=len(puts) - len(needed))
+
+
+async def _held(keys: Set[str], store: Store) -> Mapping[str, Entry]:
+    """What stands under these keys. A store that is written as a whole is read as a whole: one key costs it as much."""
+    if keys and isinstance(store, WritesWhole):
+        # The prefix is one of characters, as `list` takes it.
+        listed = await store.list(os.path.commonprefix(sorted(keys)))  # noqa: RUF071
+        return {key: listed[key] for key in keys & listed.keys()}
+    return {key: entry for key in sorted(keys) if (entry := await store.get(key)) is not None}

@@ -67,7 +67,7 @@ def test_commands_from_elsewhere_need_a_token(peer: str | None) -> None:
 
     assert refusal is not None
     assert refusal.status == 403
-    assert "http.token_path" in refusal.message
+    assert "http.token_file" in refusal.message
 
 
 def test_a_proxy_on_this_machine_does_not_lend_its_address_to_its_clients() -> None:

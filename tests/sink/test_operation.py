@@ -10,7 +10,7 @@ from connector.records.file_record import Snapshot
 from connector.sink.chain import EventChain
 from connector.sink.event import Event
 from connector.sink.operation import Operation, StoreFields, check_store
-from connector.sink.store import Applied
+from connector.sink.store import Applied, Diff, Entry
 from tests.sink.memory_store import MemoryStore, pull
 
 
@@ -117,3 +117,38 @@ async def test_a_chain_without_a_script_hands_the_batch_to_the_store() -> None:
 def test_check_names_what_is_wrong_with_the_key() -> None:
     assert check_store(StoreFields(name="s", key="{{ evnt.data }}")) == ["key: unknown evnt; there is event"]
     assert check_store(StoreFields(name="s", key="{{ event.data.key }}")) == []
+
+
+class WholeStore(MemoryStore):
+    """A store that writes all or nothing, as a directory or a topic does; one key costs it a look at everything."""
+
+    gets = 0
+
+    async def get(self, key: str) -> Entry | None:
+        self.gets += 1
+        return await super().get(key)
+
+    async def write(self, diff: Diff) -> None:
+        for key, value in diff.puts.items():
+            self.set(key, value)
+        for key in diff.deletes:
+            del self.values[key]
+
+
+async def test_a_store_that_is_read_whole_is_read_once_for_all_keys() -> None:
+    store = WholeStore()
+    store.set("k.a", b"1")
+    store.set("k.gone", b"1")
+    store.set("others", b"1")
+    events = _events(
+        {"action": "put", "key": "k.a", "content": "1"},
+        {"action": "put", "key": "k.b", "content": "2"},
+        {"action": "delete", "key": "k.gone"},
+        {"action": "delete", "key": "k.never"},
+    )
+
+    applied = await _operation(store).handle(events)
+
+    assert applied == Applied(puts=1, deletes=1, skips=1)
+    assert store.plain() == {"k.a": b"1", "k.b": b"2", "others": b"1"}
+    assert (store.lists, store.gets) == (["k."], 0)

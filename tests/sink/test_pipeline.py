@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.kafka.assignment import Assigned, Polled
 from connector.records.file_record import FileRecord
 from connector.records.formats.json import JsonFormat
 from connector.sink.chain import Chain, DiffChain
@@ -26,8 +27,14 @@ OTHER = "registry.example.com/org/other:prod"
 class Sink:
     """One flow with one diff, its log, its store, its status."""
 
-    def __init__(self, feed: MemoryFeed, store: MemoryStore, artifacts: tuple[str, ...] = (ARTIFACT,)) -> None:
-        self.feed, self.store, self.clock = feed, store, FakeClock()
+    def __init__(
+        self,
+        feed: MemoryFeed,
+        store: MemoryStore,
+        artifacts: tuple[str, ...] = (ARTIFACT,),
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.feed, self.store, self.clock = feed, store, clock or FakeClock()
         fields = diff.Fields.model_validate(
             {"name": "d", "owns": ["k."], "routes": [{"match": ".", "key": "k.{{ path }}"}]}
         )
@@ -271,6 +278,78 @@ async def test_once_reads_to_the_end_applies_and_says_whether_anything_failed() 
     down = _started(MemoryStore(is_down=True), pull("1", {"a": "1"}))
     assert await down.pipeline.run_once(5)
     assert down.feed.commits == []
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (pull("1", {f"f{number}": "" for number in range(51)}), "SnapshotTooLarge"),
+        (pull("1", {"a": "1", "b": "1"})[:1], "SnapshotIncomplete"),
+    ],
+)
+async def test_once_says_that_a_release_could_not_be_applied(files: list[FileRecord], reason: str) -> None:
+    sink = _started(None, files)
+
+    assert await sink.pipeline.run_once(5)
+
+    assert sink.ready() == ("False", reason)
+    assert sink.store.writes == []
+
+
+async def test_a_failure_of_one_artifact_stays_told_when_another_s_release_arrives() -> None:
+    feed, store = MemoryFeed(), MemoryStore()
+    feed.write(pull("1", {"a": "1"}))
+    feed.write(pull("2", {f"f{number}": "" for number in range(51)}))
+    feed.write(pull("3", {"b": "3"}, artifact=OTHER))
+    feed.assign()
+    sink = Sink(feed, store, (ARTIFACT, OTHER))
+
+    await sink.go()
+
+    assert store.plain() == {"k.a": b"1", "k.b": b"3"}
+    assert sink.ready() == ("False", "SnapshotTooLarge")
+
+
+async def test_a_failure_is_forgotten_with_the_partition_it_came_from() -> None:
+    sink = _started(None, pull("1", {f"f{number}": "" for number in range(51)}))
+    await sink.go()
+    assert sink.line.held_up
+    sink.feed.revoke()
+
+    await sink.go()
+
+    assert not sink.line.held_up
+
+
+async def test_a_partition_that_is_not_read_to_its_end_yet_makes_nobody_spin() -> None:
+    asked: list[float] = []
+
+    class CountingClock(FakeClock):
+        def monotonic(self) -> float:
+            asked.append(0.0)
+            return super().monotonic()
+
+    feed = MemoryFeed()
+    feed.write(pull("1", {"a": "1"}))
+    feed.assign()
+    feed.changes = [Assigned(TOPIC, 0, len(feed.log) + 1, -1)]
+    sink = Sink(feed, MemoryStore(), clock=CountingClock())
+    original = feed.poll
+
+    async def poll(limit: int, timeout_seconds: float) -> Polled:
+        if feed.position == len(feed.log):
+            await asyncio.sleep(3600)
+        return await original(limit, timeout_seconds)
+
+    feed.poll = poll  # type: ignore[method-assign]  # the feed is a fake; the end of the partition is late here
+    running = asyncio.create_task(sink.pipeline.run(asyncio.Event()))
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert sink.line.owes
+    assert len(asked) < 20
 
 
 async def test_running_works_until_told_to_stop() -> None:
