@@ -121,8 +121,12 @@ async def _once(parts: Parts, source_worker: Worker | None, sinks: Sequence[Flow
     failed = bool(await source_worker.run(stop)) if source_worker is not None else False
     for flow in sinks:
         if not stop.is_set():
-            async with build_feed(parts, flow) as feed:
-                failed |= await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
+            try:
+                async with build_feed(parts, flow) as feed:
+                    failed |= await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
+            except OutputError as error:  # of this flow; the next one's topic may well be there
+                _LOG.error("%s", error, extra={"flow": flow.name, "reason": error.reason})
+                failed = True
     return failed
 
 

@@ -13,14 +13,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final
 
 from minijinja import Environment, TemplateError
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
 from connector.config.problem import did_you_mean
-from connector.config.task import checked_by
 from connector.config.yaml_lines import parse_yaml
 from connector.errors import ConfigError, OciSyncError, SinkError
 
@@ -75,10 +74,6 @@ def compile_template(text: str) -> Template:
         if not _is_filter(environment, name):
             raise _bad(text, f"unknown filter {name!r}" + did_you_mean(name, _FILTERS, "filters beyond Jinja's own:"))
     return Template(text, environment)
-
-
-TemplateText: TypeAlias = Annotated[str, checked_by(compile_template)]
-"""The type of a field that holds a template: checked when the flow file is read, and shown at its line."""
 
 
 def variables_of(template: Template) -> frozenset[str]:

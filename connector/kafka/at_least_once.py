@@ -6,17 +6,20 @@ records, and readers that assemble complete snapshots never see a wrong one.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connector import faults
-from connector.kafka.attempt import Prover, close
+from connector.kafka.attempt import Prover, close, hand_over
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.membership import not_owner
 from connector.kafka.record import Record
 from connector.kafka.transaction import Committed, check_sizes
+
+_LOG = logging.getLogger(__name__)
 
 _SECONDS = 60.0
 
@@ -36,7 +39,8 @@ class AcknowledgedWrites:
         return f"<AcknowledgedWrites {self._partition}>"
 
     def restored(self) -> None:
-        """Nothing is ever in doubt: what was not acknowledged is sent again."""
+        """Begin anew: nothing is ever in doubt, for what was not acknowledged is sent again."""
+        self._stopped = False
 
     async def initialise(self, limits: Mapping[str, int | None]) -> None:
         """Nothing is left open by anybody, so there is nothing to end."""
@@ -68,6 +72,8 @@ class AcknowledgedWrites:
             except asyncio.CancelledError:
                 self._stopped = True
                 await asyncio.wait([writing], timeout=_SECONDS)
+                if writing.done() and not writing.cancelled():
+                    _LOG.info("%s before the partition was given up: %s", doing, writing.exception() or "written")
                 raise
             return Committed(count, size, monotonic() - started)
 
@@ -93,10 +99,7 @@ class AcknowledgedWrites:
 
         try:
             for record in records:
-                while not _produced(producer, record, delivered):
-                    if monotonic() > deadline:
-                        raise self._clients.error(doing, KafkaError(KafkaError._TIMED_OUT, "the queue stays full"))
-                    producer.poll(0.05)
+                hand_over(producer, record, delivered, deadline)
                 producer.poll(0)
                 if failed or self._stopped:
                     break
@@ -107,18 +110,3 @@ class AcknowledgedWrites:
             failed.append(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not acknowledged"))
         if failed:
             raise self._clients.error(doing, failed[0])
-
-
-def _produced(producer: Producer, record: Record, delivered: object) -> bool:
-    try:
-        producer.produce(
-            record.topic,
-            value=record.value,
-            key=record.key,
-            partition=record.partition,
-            headers=list(record.headers),
-            on_delivery=delivered,  # type: ignore[arg-type]  # the callback's own type is not exported
-        )
-    except BufferError:
-        return False
-    return True

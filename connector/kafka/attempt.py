@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 # What a fenced producer says when it is closed; we have told its error already.
 warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close")
 
+Delivered = Callable[[KafkaError | None, Message], None]
+
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
 _BIND_SECONDS = 15.0
@@ -104,7 +106,7 @@ class Attempt:
         for number, record in enumerate(records):
             if self._stop.is_set():
                 raise not_owner("the partition was revoked while its records were being sent")
-            self._send(record, delivered)
+            hand_over(self._producer, record, delivered, self._deadline)
             if number % _POLL_EVERY == 0:
                 self._producer.poll(0)
             if failed:
@@ -113,26 +115,6 @@ class Attempt:
         self._producer.flush(self._left())
         if failed:
             raise self._clients.error(self._doing, failed[0])
-
-    def _send(self, record: Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=record.partition,
-                    headers=list(record.headers),
-                    on_delivery=delivered,
-                )
-            except BufferError:
-                # The local queue is full: let it drain. Its size bounds the memory of a large pull.
-                if monotonic() > self._deadline:
-                    full = KafkaError(KafkaError._TIMED_OUT, "the producer's queue stays full")
-                    raise self._clients.error(self._doing, full) from None
-                self._producer.poll(0.05)
-            else:
-                return
 
     def _bind(self) -> None:
         # Read now and not before: a membership that was current at the download may be an old generation's.
@@ -162,6 +144,29 @@ class Attempt:
 
     def _until(self, function: Callable[[], object]) -> None:
         repeat(self._clients, self._doing, self._deadline, function)
+
+
+def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline: float) -> None:
+    """Give one record to the producer; waits while its queue, which bounds the memory of many records, is full.
+
+    `delivered` is called by a poll or flush. Raises KafkaException when the queue stays full until the deadline.
+    """
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=list(record.headers),
+                on_delivery=delivered,
+            )
+        except BufferError:
+            if monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producer's queue stays full")) from None
+            producer.poll(0.05)
+        else:
+            return
 
 
 def initialise(clients: Clients, producer: Producer, transactional_id: str) -> None:

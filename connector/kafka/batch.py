@@ -9,7 +9,7 @@ from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from connector.kafka.attempt import abort, close, initialise, repeat
+from connector.kafka.attempt import abort, close, hand_over, initialise, repeat
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
 from connector.kafka.transaction import check_sizes
@@ -39,11 +39,9 @@ def _commit(clients: Clients, transactional_id: str, records: Sequence[Record], 
         repeat(clients, doing, deadline, producer.begin_transaction)
         try:
             for record in records:
-                producer.produce(
-                    record.topic, value=record.value, key=record.key, partition=record.partition, on_delivery=delivered
-                )
+                hand_over(producer, record, delivered, deadline)
                 producer.poll(0)
-            producer.flush(max(0.1, deadline - monotonic()))
+            producer.flush(max(0.1, deadline - monotonic()))  # the commit flushes what is left
             if failed:
                 raise clients.error(doing, failed[0])
         except KafkaException as error:

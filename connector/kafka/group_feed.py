@@ -7,11 +7,11 @@ for one another; between two polls less than max.poll.interval.ms may pass.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.kafka.assignment import Assigned, Place, Polled, Revoked
 from connector.kafka.changelog import record_of
@@ -64,6 +64,7 @@ class GroupFeed:
         self._consumer: Consumer | None = None
         self._changes: list[Assigned | Revoked] = []
         self._positions: dict[Place, int] = {}
+        self._failed: KafkaError | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,13 +96,14 @@ class GroupFeed:
                 consumer.close()
 
     def _poll(self, limit: int, timeout_seconds: float) -> Polled:
+        # What came before an error is handed out first: it was taken from the client, which gives it once.
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise self._clients.error(self._doing, failed)
         consumer = self._subscribed()
         records: list[Record] = []
         try:
-            # `consume` waits until it has all it may take; so wait for one, and take what is there beside it.
-            first = consumer.poll(timeout_seconds)
-            messages = [first, *consumer.consume(max(1, limit - 1), 0)] if first is not None else []
-            for message in messages:
+            for message in self._messages(consumer, limit, timeout_seconds):
                 error = message.error()
                 place = (message.topic() or "", message.partition() or 0)
                 if error is None:
@@ -111,12 +113,27 @@ class GroupFeed:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     self._positions[place] = message.offset() or 0
                 elif error.code() not in _PASSING:
-                    raise self._clients.error(self._doing, error)
-            ends = {place: self._end(consumer, place) for place in self._positions}
-        except KafkaException as error:
-            raise self._clients.error(self._doing, kafka_error_of(error)) from error
+                    self._failed = error
+        except KafkaException as raised:
+            # Of an assignment, most likely; the client then reads on from where it likes. So join anew, from the
+            # beginning: the records of this poll come again, and the next one tells of what the close revoked.
+            self._failed = self._consumer = None
+            consumer.close()
+            raise self._clients.error(self._doing, kafka_error_of(raised)) from raised
+        if self._failed is not None and not records:
+            failed, self._failed = self._failed, None
+            raise self._clients.error(self._doing, failed)
+        ends = {place: self._end(consumer, place) for place in self._positions}
         changes, self._changes = tuple(self._changes), []
         return Polled(changes, tuple(records), dict(self._positions), ends)
+
+    @staticmethod
+    def _messages(consumer: Consumer, limit: int, timeout_seconds: float) -> Iterator[Message]:
+        # `consume` waits until it has all it may take; so wait for one, and take what is there beside it.
+        first = consumer.poll(timeout_seconds)
+        if first is not None:
+            yield first
+            yield from consumer.consume(max(1, limit - 1), 0)
 
     def _commit(self, offset: TopicPartition) -> None:
         doing = f"committing {offset.topic}[{offset.partition}] for group {self._group}"

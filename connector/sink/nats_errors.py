@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from connector.errors import SinkError
+from connector.sink.store_parts import conflict
 
 _WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
 
@@ -28,16 +29,6 @@ def bucket_missing(where: str) -> SinkError:
         doing=f"opening {where}",
         cause="the bucket does not exist, and create_bucket is false",
         remedy="create the bucket, or set create_bucket (operator)",
-    )
-
-
-def conflict(doing: str) -> SinkError:
-    """The revision is not the one that was to be replaced."""
-    return SinkError(
-        reason="StoreConflict",
-        doing=doing,
-        cause="another writer changed the key meanwhile",
-        remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
     )
 
 

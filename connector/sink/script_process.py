@@ -20,6 +20,7 @@ from typing import Any
 
 from connector.config.template import from_json, from_yaml, to_json
 from connector.errors import ConfigError
+from connector.sink.store_parts import optional
 
 _FILE = "script"
 _CALL_DEPTH = 200
@@ -129,16 +130,7 @@ def _globals(starlark: Any) -> Any:
 
 
 def _starlark() -> Any:  # a library without types
-    try:
-        import starlark  # an optional extra
-    except ImportError as error:
-        raise ConfigError(
-            reason="BadValue",
-            doing="running a script",
-            cause="the package starlark-pyo3 is not installed",
-            remedy="pip install 'oci-sync[script]' (operator)",
-        ) from error
-    return starlark
+    return optional("starlark", package="starlark-pyo3", extra="script", doing="running a script")
 
 
 def _events(returned: Any) -> list[dict[str, Any]]:

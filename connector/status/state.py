@@ -182,7 +182,9 @@ class Status:
         return self._source_update(source, at, watched_since=at, ticks=ticks, **now, **facts)
 
     def _source_update(self, source: SourceId, at: datetime, **facts: Any) -> None:  # fields of Source, for `replace`
-        self._settle_source(source, at)  # what time alone changed meanwhile is a transition of its own
+        overdue_at = self._sources[source].overdue_at
+        if overdue_at is not None and at > overdue_at:
+            self._settle_source(source, at)  # what time alone changed meanwhile is a transition of its own
         self._sources[source] = replace(self._sources[source], **facts)
         self._settle_source(source, at)
 
@@ -215,7 +217,8 @@ class Status:
 
     def sink_lag(self, sink: SinkId, at: datetime, records: int) -> None:
         """How many committed records of the topic the sink has not worked on."""
-        self._sink_update(sink, at, lag_records=records)
+        if records != self._sinks[sink].lag_records:
+            self._sink_update(sink, at, lag_records=records)
 
     def _sink_update(self, sink: SinkId, at: datetime, **facts: Any) -> None:  # fields of Sink, for `replace`
         self._sinks[sink] = replace(self._sinks[sink], **facts)

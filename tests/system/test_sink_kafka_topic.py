@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from connector.sink.parts import Parts
 from connector.sink.store import Diff, Store
@@ -44,3 +45,33 @@ async def test_a_diff_is_one_transaction(kafka: Broker, unique: str) -> None:
     consumer.close()
     # 33 records, and a marker in each partition that a transaction touched.
     assert 33 + 3 <= sum(ends.values()) <= 33 + 6
+
+
+async def test_a_diff_that_is_larger_than_the_client_s_queue_is_written_whole(kafka: Broker, unique: str) -> None:
+    store = make(kafka, unique)
+    assert isinstance(store, kafka_topic_store.KafkaTopicStore)
+    values = {f"k{number}": bytes([number]) * 1_000_000 for number in range(48)}
+
+    await store.write(Diff(values, ()))
+
+    assert {key: entry.value for key, entry in (await store.list("")).items()} == values
+    await store.close()
+
+
+async def test_a_topic_that_is_made_is_compacted_and_a_key_that_is_no_text_is_left_to_its_owner(
+    kafka: Broker, unique: str
+) -> None:
+    store = make(kafka, unique)
+    await store.put("a", b"1", None)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    producer.send(f"store-{unique}", key=b"\xff\xfe", value=b"another's")
+    producer.flush()
+    producer.close()
+
+    held = await store.list("")
+    await store.close()
+
+    assert {key: entry.value for key, entry in held.items()} == {"a": b"1"}
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    (answer,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, f"store-{unique}")]).values()
+    assert answer.result(10)["cleanup.policy"].value == "compact"

@@ -5,15 +5,17 @@ are one transaction; a value is a record, a removal a tombstone. (3) The key's p
 partitioner, so the topic joins with others by key.
 """
 
+import contextlib
 from collections.abc import Awaitable, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
+from connector.config.task import checked_by
 from connector.errors import OutputError, SinkError
 from connector.kafka.batch import commit_batch
 from connector.kafka.changelog import Changelog
-from connector.kafka.clients import Clients, Property
+from connector.kafka.clients import Clients, Property, check_properties
 from connector.kafka.record import Record, partition_for, record_size_bytes
 from connector.kafka.topics import Manage, Topic, Topics, compacted_topic
 from connector.sink.operation import StoreFields, check_store
@@ -23,6 +25,7 @@ from connector.sink.store import Diff, Entry, Store
 T = TypeVar("T")
 
 _LARGEST = 10_000_000
+_LOGIN = ("sasl.", "ssl.", "security.protocol", "enable.ssl.", "enable.sasl.")
 _REASONS = {
     "KafkaUnreachable": "StoreUnreachable",
     "RestoreStalled": "StoreUnreachable",
@@ -37,8 +40,10 @@ class Fields(StoreFields):
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="The topic to keep equal to the snapshot.")
     create_topic: bool = Field(True, description="Create it, compacted, if it is missing.")
     partitions: int = Field(1, ge=1, le=10_000, description="Its partitions when it is created.")
-    kafka: dict[str, str | int | float | bool] = Field(
-        {}, description="librdkafka properties for this store, over those of worker.yaml: another cluster's, say."
+    kafka: Annotated[dict[str, Property], checked_by(check_properties)] = Field(
+        {},
+        description="librdkafka properties for this store, over those of worker.yaml. With `bootstrap.servers` it is "
+        "another cluster, which gets none of `sasl.*`, `ssl.*` and `security.protocol` of worker.yaml: name its own.",
     )
 
 
@@ -47,7 +52,7 @@ class KafkaTopicStore:
 
     def __init__(self, fields: Fields, properties: Mapping[str, Property], flow: str) -> None:
         self._fields = fields
-        self._properties = {**properties, **fields.kafka}
+        self._properties = properties_of(properties, fields.kafka)
         self._transactional_id = f"oci-sync-store-{flow}-{fields.name}"
         self._clients: Clients | None = None
         self._topics: Topics | None = None
@@ -129,11 +134,12 @@ class KafkaTopicStore:
         topic = await self._ready(topics)
         numbers = list(range(topic.partitions)) if key is None else [partition_for(key.encode(), topic.partitions)]
         restored = await Changelog(clients, topics).read(topic.name, numbers, lambda record: record.value or b"")
-        return {
-            name.decode("utf-8", "replace"): Entry(value)
-            for partition in restored.values()
-            for name, value in partition.entries.items()
-        }
+        held: dict[str, Entry] = {}
+        for partition in restored.values():
+            for name, value in partition.entries.items():
+                with contextlib.suppress(UnicodeDecodeError):  # a key that is no text is another's
+                    held[name.decode("utf-8")] = Entry(value)
+        return held
 
     async def _write(self, diff: Diff) -> None:
         clients, topics = self._open()
@@ -165,6 +171,13 @@ class KafkaTopicStore:
         except OutputError as error:
             reason = _REASONS.get(error.reason, "StoreRefused")
             raise SinkError(reason=reason, doing=doing, cause=error.cause, remedy=error.remedy) from error
+
+
+def properties_of(worker: Mapping[str, Property], own: Mapping[str, Property]) -> dict[str, Property]:
+    """The librdkafka properties of a store. Another cluster is not told how this worker logs in to its own."""
+    if "bootstrap.servers" in own:
+        worker = {name: value for name, value in worker.items() if not name.startswith(_LOGIN)}
+    return {**worker, **own}
 
 
 def build(fields: Fields, parts: Parts) -> Store:

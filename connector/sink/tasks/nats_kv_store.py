@@ -13,17 +13,17 @@ import re
 import ssl
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from connector.config.task import LocalPath
-from connector.errors import ConfigError, OciSyncError, SinkError
-from connector.sink.nats_errors import api_error, bucket_missing, conflict, connection_error
+from connector.errors import OciSyncError, SinkError
+from connector.sink.nats_errors import api_error, bucket_missing, connection_error
 from connector.sink.nats_login import client, login, tls_context
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
 from connector.sink.store import Entry, Store
+from connector.sink.store_parts import check_url, conflict, optional
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,11 +60,7 @@ class Fields(StoreFields):
     @classmethod
     def _servers(cls, url: str) -> str:
         for server in url.split(","):
-            parts = urlsplit(server.strip())
-            if parts.scheme not in ("nats", "tls") or not parts.hostname:
-                raise ValueError("should be nats://host:port or tls://host:port")
-            if parts.username or parts.password:
-                raise ValueError("holds credentials; put them into the file that credentials_path names")
+            check_url(server.strip(), ("nats", "tls"))
         return url
 
 
@@ -265,15 +261,7 @@ class NatsKvStore:
 
 def build(fields: Fields, parts: Parts) -> Store:
     """The bucket of one task; touches no network. Raises ConfigError where the extra is not installed."""
-    try:
-        import nats  # noqa: F401  (an optional extra; asked for at the start and not at the first release)
-    except ImportError as error:
-        raise ConfigError(
-            reason="BadValue",
-            doing=f"building the task {fields.name}",
-            cause="the package nats-py is not installed",
-            remedy="pip install 'oci-sync[nats]' (operator)",
-        ) from error
+    optional("nats", package="nats-py", extra="nats", doing=f"building the task {fields.name}")
     return NatsKvStore(fields)
 
 

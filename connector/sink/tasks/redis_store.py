@@ -11,15 +11,15 @@ import re
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from connector.config.task import LocalPath
-from connector.errors import ConfigError, CredentialsError, SinkError
+from connector.errors import CredentialsError, SinkError
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
 from connector.sink.store import Entry, Store
+from connector.sink.store_parts import check_url, conflict, optional
 
 T = TypeVar("T")
 
@@ -56,11 +56,9 @@ class Fields(StoreFields):
     @field_validator("url")
     @classmethod
     def _server(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query:
+        check_url(url, ("redis", "rediss"))
+        if "?" in url:
             raise ValueError("should be redis://host:port/database or rediss://…")
-        if parts.username or parts.password:
-            raise ValueError("holds credentials; put them into the file that credentials_path names")
         return url
 
 
@@ -128,12 +126,12 @@ class RedisStore:
         else:
             done = await self._asked(f"writing {key[:200]!r}", client.eval(_REPLACE, 1, key, replaced.value, value))
         if not done:
-            raise self._conflict(f"writing {key[:200]!r}")
+            raise conflict(f"writing {key[:200]!r} at {self._fields.url}")
 
     async def delete(self, key: str, replaced: Entry) -> None:
         """A script that compares first."""
         if not await self._asked(f"deleting {key[:200]!r}", self._open().eval(_REMOVE, 1, key, replaced.value)):
-            raise self._conflict(f"deleting {key[:200]!r}")
+            raise conflict(f"deleting {key[:200]!r} at {self._fields.url}")
 
     async def probe(self) -> str:
         """PING."""
@@ -186,26 +184,10 @@ class RedisStore:
             )
         return self._client
 
-    def _conflict(self, doing: str) -> SinkError:
-        return SinkError(
-            reason="StoreConflict",
-            doing=f"{doing} at {self._fields.url}",
-            cause="another writer changed the key meanwhile",
-            remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
-        )
-
 
 def build(fields: Fields, parts: Parts) -> Store:
     """The database of one task; touches no network. Raises ConfigError where the extra is not installed."""
-    try:
-        import redis  # noqa: F401  (an optional extra; asked for at the start and not at the first release)
-    except ImportError as error:
-        raise ConfigError(
-            reason="BadValue",
-            doing=f"building the task {fields.name}",
-            cause="the package redis is not installed",
-            remedy="pip install 'oci-sync[redis]' (operator)",
-        ) from error
+    optional("redis", package="redis", extra="redis", doing=f"building the task {fields.name}")
     return RedisStore(fields)
 
 

@@ -1,0 +1,45 @@
+"""What several stores, and the script, need alike: an optional package, an address, an error. Pure."""
+
+from collections.abc import Collection
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from connector.errors import ConfigError, SinkError
+
+
+def optional(module: str, *, package: str, extra: str, doing: str) -> Any:
+    """The module of a package that only some flows need. Raises ConfigError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            reason="BadValue",
+            doing=doing,
+            cause=f"the package {package} is not installed",
+            remedy=f"pip install 'oci-sync[{extra}]' (operator)",
+        ) from error
+
+
+def check_url(url: str, schemes: Collection[str]) -> None:
+    """Raise ValueError for an address that is none of `schemes`, has no host, a port that is none, or credentials."""
+    expected = f"should be {' or '.join(f'{scheme}://host:port' for scheme in schemes)}"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  reading it raises
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(expected)
+    if parts.username or parts.password:
+        raise ValueError("holds credentials; put them into the file that credentials_path names")
+
+
+def conflict(doing: str) -> SinkError:
+    """What stands in the store is not what was to be replaced."""
+    return SinkError(
+        reason="StoreConflict",
+        doing=doing,
+        cause="another writer changed the key meanwhile",
+        remedy="nothing to do, the store is compared anew; if it goes on, find the other writer (operator)",
+    )
