@@ -6,6 +6,7 @@ while it is under way, and for a moment after, too short for anyone who moved a 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from connector.oci.clock import Clock
@@ -15,19 +16,26 @@ Answer = TypeVar("Answer")
 _MOMENT_SECONDS = 0.02
 
 
+class _GivenUp(Enum):
+    """What those that wait find where the one that fetched was cancelled."""
+
+    GIVEN_UP = auto()
+
+
 class Flights(Generic[Answer]):
     """Answers by key, each shared while it is fetched and for `moment_seconds` after."""
 
     def __init__(self, clock: Clock, moment_seconds: float = _MOMENT_SECONDS) -> None:
         self._clock = clock
         self._moment_seconds = moment_seconds
-        self._flights: dict[Hashable, asyncio.Future[Answer]] = {}
+        self._flights: dict[Hashable, asyncio.Future[Answer | _GivenUp]] = {}
         self._landed: dict[Hashable, tuple[float, Answer]] = {}
 
     async def share(self, key: Hashable, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of `fetch`, or of another's that is under way or has just landed. An error is shared likewise.
 
-        Where the one that fetches is cancelled, one of those that wait takes over.
+        Where the one that fetches is cancelled, one of those that wait takes over. A flight itself is never cancelled,
+        so a CancelledError is always the caller's own: a tick's deadline or a revoke.
         """
         while True:
             landed = self._recent(key)
@@ -36,19 +44,21 @@ class Flights(Generic[Answer]):
             flight = self._flights.get(key)
             if flight is None:
                 return await self._fly(key, fetch)
-            try:
-                return await asyncio.shield(flight)
-            except asyncio.CancelledError:
-                if not flight.cancelled():
-                    raise  # it is we who are cancelled
+            answer = await asyncio.shield(flight)
+            if not isinstance(answer, _GivenUp):
+                return answer
+
+    def forget(self, key: Hashable) -> None:
+        """Let nobody be given the answer that has landed: it is known to be old."""
+        self._landed.pop(key, None)
 
     async def _fly(self, key: Hashable, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
-        flight: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        flight: asyncio.Future[Answer | _GivenUp] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:
             answer = await fetch()
         except asyncio.CancelledError:
-            flight.cancel()
+            flight.set_result(_GivenUp.GIVEN_UP)
             raise
         except BaseException as error:
             flight.set_exception(error)

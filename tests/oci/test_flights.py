@@ -82,6 +82,42 @@ async def test_who_waits_may_be_cancelled_alone() -> None:
     assert await first == "done"
 
 
+async def test_when_all_are_cancelled_at_once_none_goes_on() -> None:
+    flights: Flights[str] = Flights(FakeClock())
+    calls: list[int] = []
+
+    async def stalled() -> str:
+        calls.append(1)
+        await asyncio.Event().wait()
+        return "never"
+
+    asking = [asyncio.ensure_future(flights.share("key", stalled)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for one in asking:
+        one.cancel()
+    _, pending = await asyncio.wait(asking, timeout=1)
+
+    assert not pending
+    assert all(one.cancelled() for one in asking)
+    assert len(calls) == 1
+
+
+async def test_who_waits_longer_than_it_may_is_told_so_though_the_one_that_asks_ends_too() -> None:
+    flights: Flights[str] = Flights(FakeClock())
+
+    async def stalled() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async def ask() -> str:
+        async with asyncio.timeout(0.01):
+            return await flights.share("key", stalled)
+
+    results = await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(3)), return_exceptions=True), 2)
+
+    assert [type(result) for result in results] == [TimeoutError] * 3
+
+
 async def test_an_error_is_shared_and_not_remembered() -> None:
     flights: Flights[str] = Flights(FakeClock())
 
