@@ -6,8 +6,9 @@ digest; headers are hints. Where a HEAD brings no usable digest, or is not allow
 one credentials file share a HEAD.
 """
 
+import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from connector.oci.platform import Platform
 from connector.oci.reference import Reference
 from connector.oci.retry import RetryPolicy
 from connector.oci.trust import origin_of
+
+_LOG = logging.getLogger(__name__)
 
 _DEFAULT_RETRY = RetryPolicy()
 _MAX_DEPTH = 3  # of indexes in indexes; what build tools make has one
@@ -79,14 +82,24 @@ class Registry:
 
         One HEAD on a quiet tick. Raises RegistryError, CredentialsError.
         """
-        key = (reference.api_host, reference.repository, reference.target, self._credentials_path)
-        return await self.exchange.hosts.heads.share(key, lambda: self._attempt_head(reference))
+        return await self.exchange.hosts.heads.share(self._flight(reference), lambda: self._attempt_head(reference))
 
     async def manifest(self, reference: Reference, digest: Digest, platform: Platform | None = None) -> Pulled:
         """The manifest behind this digest of the reference's repository; of an index, the one for the platform.
 
-        Raises RegistryError (TagMoved: the digest that a tag named a moment ago is gone), IntegrityError, LayerError.
+        Where the digest that a tag named a moment ago is gone, the tag is resolved once more, and `artifact_digest` is
+        what it names then. Raises RegistryError (TagMoved: that is gone too), IntegrityError, LayerError.
         """
+        try:
+            return await self._pull(reference, digest, platform)
+        except RegistryError as error:
+            if error.reason != "TagMoved":
+                raise
+            _LOG.info("%s: %s; the tag is resolved once more", error.doing, error.cause)
+        self.exchange.hosts.heads.forget(self._flight(reference))
+        return await self._pull(reference, (await self.head(reference)).digest, platform)
+
+    async def _pull(self, reference: Reference, digest: Digest, platform: Platform | None) -> Pulled:
         document = await self._document(reference, digest)
         top, depth = document, 0
         while isinstance(document, Index):
@@ -110,6 +123,9 @@ class Registry:
             reference, ask, frozenset({200, 206, 416}) if offset else _READABLE
         ) as response:
             yield response
+
+    def _flight(self, reference: Reference) -> Hashable:
+        return reference.api_host, reference.repository, reference.target, self._credentials_path
 
     async def _attempt_head(self, reference: Reference) -> Descriptor:
         return await self.exchange.attempts(lambda: self._head(reference))
@@ -137,21 +153,20 @@ class Registry:
 
     async def _document(self, reference: Reference, digest: Digest, parent: Digest | None = None) -> Manifest | Index:
         doing = f"reading the manifest {digest} of {reference}"
-        body, content_type = await self.exchange.attempts(lambda: self._verified(reference, digest, doing, parent))
-        return parse_manifest(body, digest, content_type, doing)
-
-    async def _verified(
-        self, reference: Reference, digest: Digest, doing: str, parent: Digest | None
-    ) -> tuple[bytes, str]:
-        known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
         try:
-            body, content_type = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
+            body, content_type = await self.exchange.attempts(lambda: self._verified(reference, digest, doing))
         except RegistryError as error:
+            # Made here, behind the attempts: asking again for a digest that is gone only makes the tick late.
             if error.reason == "NotFound" and parent is not None:
                 raise _incomplete(reference, digest, parent, error) from error
             if error.reason == "NotFound" and reference.digest is None:
                 raise _tag_moved(reference, digest, error) from error
             raise
+        return parse_manifest(body, digest, content_type, doing)
+
+    async def _verified(self, reference: Reference, digest: Digest, doing: str) -> tuple[bytes, str]:
+        known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
+        body, content_type = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
         if digest_of(body, algorithm_of(digest)) != digest:
             body = _decoded(body, digest, doing, reference.api_host)
         return body, content_type

@@ -59,12 +59,37 @@ async def test_a_digest_that_vanishes_between_head_and_get_is_a_moved_tag(hosts:
     fake.publish("org/app", "prod", FILES)
     registry = Registry(hosts, None, RETRY)
     head = await registry.head(reference(fake))
-    fake.repositories["org/app"].clear()
+    fake.fail_next(404, on="GET ", times=100)
 
     with pytest.raises(RegistryError) as caught:
         await registry.manifest(reference(fake), head.digest)
 
     assert (caught.value.reason, caught.value.transient) == ("TagMoved", True)
+    assert [seen.method for seen in fake.requests] == ["HEAD", "GET", "HEAD", "GET"]
+
+
+async def test_a_tag_that_is_deleted_between_head_and_get_is_not_found(hosts: Hosts, fake: FakeRegistry) -> None:
+    fake.publish("org/app", "prod", FILES)
+    registry = Registry(hosts, None, RETRY)
+    head = await registry.head(reference(fake))
+    fake.repositories["org/app"].clear()
+
+    with pytest.raises(RegistryError, match="404") as caught:
+        await registry.manifest(reference(fake), head.digest)
+
+    assert caught.value.reason == "NotFound"
+
+
+async def test_a_tag_that_moved_between_head_and_get_is_resolved_once_more(hosts: Hosts, fake: FakeRegistry) -> None:
+    registry = Registry(hosts, None, RETRY)
+    fake.publish("org/app", "prod", FILES)
+    head = await registry.head(reference(fake))
+    fake.repositories["org/app"].clear()
+    fresh = fake.publish("org/app", "prod", {"b.yaml": b"b"})
+
+    pulled = await registry.manifest(reference(fake), head.digest)
+
+    assert pulled.artifact_digest == pulled.manifest.digest == fresh.digest
 
 
 async def test_a_configured_digest_is_what_it_says_whatever_the_header_claims(hosts: Hosts, fake: FakeRegistry) -> None:

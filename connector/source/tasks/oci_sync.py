@@ -190,13 +190,13 @@ class OciSync:
                 if self._is_unchanged(previous, head):
                     return Unchanged(head.digest)
                 limit = None if self.source.oversize == "error" else await self._record_limit()
-                _, changes = await self._pull(head, known_paths, Phases())
+                pulled, changes = await self._pull(head, known_paths, Phases())
         except TimeoutError as error:
             raise self._too_slow() from error
         with closing(changes):
             fitted = await asyncio.to_thread(fit, self.source, changes.entries, self._encoding.measuring(), limit)
             sizes = {entry.path: entry.file.content.size_bytes for entry in fitted.changes if entry.file is not None}
-            return Planned(head.digest, {entry.path: entry.change for entry in fitted.changes}, sizes)
+            return Planned(pulled.artifact_digest, {entry.path: entry.change for entry in fitted.changes}, sizes)
 
     async def _pull_beside(
         self, prepare: Coroutine[None, None, None], head: Descriptor, known_paths: Mapping[str, str], clock: Phases
