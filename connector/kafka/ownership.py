@@ -97,7 +97,8 @@ class Ownership:
         self._published: Membership | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: asyncio.Future[None] | None = None
-        self._failure: OutputError | None = None
+        self._told: tuple[str, bool] | None = None
+        self._doing = f"taking part in consumer group {group}"
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -117,7 +118,7 @@ class Ownership:
 
     def recovered(self) -> None:
         """The brokers answer again: the next failure is news."""
-        self._failure = None
+        self._told = None
         self._clients.heard_from_broker()
 
     @property
@@ -144,8 +145,13 @@ class Ownership:
                 self._owner.polled()
                 if message is not None:
                     self._take(message)
-        except KafkaException as error:
-            self._note(kafka_error_of(error))
+        except KafkaException as raised:
+            self._ended(self._clients.error(self._doing, kafka_error_of(raised)))
+        except OutputError as error:
+            self._ended(error)
+        except Exception as bug:
+            self._ended(self._broken(bug))
+            raise  # where the worker, which this ends, leaves the membership
         finally:
             with self._lock:
                 self._published = None
@@ -174,12 +180,27 @@ class Ownership:
     def _note(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED):
             return
-        failure = self._clients.error(f"taking part in consumer group {self._group}", error)
-        if self._failure is None or self._failure.reason != failure.reason:
-            # An error that comes as a message has lost its flag; its code says it too.
-            fatal = error.fatal() or error.code() == KafkaError._FATAL
+        failure = self._clients.error(self._doing, error)
+        # An error that comes as a message has lost its flag; its code says it too.
+        fatal = error.fatal() or error.code() == KafkaError._FATAL
+        if self._told != (failure.reason, fatal):
             self._tell(self._owner.group_failed(failure, fatal=fatal))
-        self._failure = failure
+        self._told = (failure.reason, fatal)
+
+    def _ended(self, error: OutputError) -> None:
+        """Without its polling thread a member owns nothing and never will, whatever the error is called."""
+        if self._stop.is_set():
+            _LOG.debug("%s", error)
+        else:
+            self._tell(self._owner.group_failed(error, fatal=True))
+
+    def _broken(self, bug: Exception) -> OutputError:
+        return OutputError(
+            reason="KafkaRefused",
+            doing=self._doing,
+            cause=f"the polling thread ended by a bug: {type(bug).__name__}: {bug}",
+            remedy="report it with the traceback that follows (operator)",
+        )
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         at_end = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions]
@@ -188,7 +209,7 @@ class Ownership:
         else:
             consumer.assign(at_end)
         new = frozenset(part.partition for part in partitions)
-        self._failure = None
+        self._told = None
         self._clients.heard_from_broker()
         with self._lock:
             self._assignment |= new
