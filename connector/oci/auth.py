@@ -63,10 +63,14 @@ class Grant:
 
 
 class AuthorizationDenied(Exception):
-    """No header can be had: `status` is the token endpoint's, 0 where it was not asked. The text holds no secret."""
+    """No header can be had: `status` is the token endpoint's, 0 where it was not asked. The text holds no secret.
 
-    def __init__(self, status: int, text: str) -> None:
+    `is_malformed`: no credentials would help, for the challenge itself cannot be followed.
+    """
+
+    def __init__(self, status: int, text: str, *, is_malformed: bool = False) -> None:
         self.status = status
+        self.is_malformed = is_malformed
         super().__init__(text)
 
 
@@ -107,12 +111,17 @@ def _bearer(challenge: Challenge, kept: tuple[Challenge, ...], scope: str, crede
         return Grant(_header("Bearer", credential.registry_token.reveal()), _STATIC_LIFE_SECONDS, kept)
     realm = challenge.parameters.get("realm", "")
     if not realm:
-        raise AuthorizationDenied(0, "its Bearer challenge names no realm")
+        raise AuthorizationDenied(0, "its WWW-Authenticate header names no realm", is_malformed=True)
     parameters = [("scope", merge_scopes(scope, challenge.parameters.get("scope", "")))]
     if service := challenge.parameters.get("service"):
         parameters.insert(0, ("service", service))
     answer = TokenAnswer(0, b"")
-    for request in _requests(realm, parameters, credential):
+    try:
+        requests = _requests(realm, parameters, credential)
+    except ValueError:  # of urlsplit: brackets that are no address, characters that a host cannot have
+        text = f"the realm {realm[:100]!r} of its WWW-Authenticate header is no URL"
+        raise AuthorizationDenied(0, text, is_malformed=True) from None
+    for request in requests:
         answer = yield request
         if answer.status == 200:
             token, life = _token(answer.body)

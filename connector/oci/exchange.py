@@ -276,6 +276,8 @@ class Exchange:
         remedy = f"check the entry for {reference.registry} in credentials_path (operator)"
         if credential is None:
             remedy = f"give the task a credentials_path with an entry for {reference.registry} (operator)"
+        if denial.is_malformed:
+            remedy = "check for a proxy in between (operator); if there is none, ask who runs the registry"
         return RegistryError(
             reason="Forbidden" if denial.status == 403 else "Unauthorized",
             doing=ask.doing,

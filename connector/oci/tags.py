@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from connector.errors import RegistryError
 from connector.http_client import HttpFailure, Response
-from connector.oci.answers import failure_of, not_a_registry
+from connector.oci.answers import clean, failure_of, not_a_registry
 from connector.oci.exchange import Ask
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
@@ -40,7 +40,10 @@ async def list_tags(registry: Registry, reference: Reference) -> tuple[str, ...]
         odd += len(page) - len(good)
         before = len(tags)
         tags.update(dict.fromkeys(good))
-        query = _next_query(link, path, good)
+        try:
+            query = _next_query(link, path, good)
+        except ValueError as error:
+            raise _bad_link(reference, link, ask.doing) from error
         if query is None or len(tags) == before or len(tags) >= _MOST_TAGS:
             break
     if odd:
@@ -72,8 +75,18 @@ def _no_list(response: Response, doing: str) -> RegistryError:
     return not_a_registry(response, "with something that is no list of tags", doing)
 
 
+def _bad_link(reference: Reference, link: str, doing: str) -> RegistryError:
+    return RegistryError(
+        reason="NotARegistry",
+        doing=doing,
+        cause=f"{reference.api_host} sent a Link header that holds no URL: {clean(link)!r}",
+        remedy="check for a proxy in between (operator); if there is none, ask who runs the registry",
+        transient=False,
+    )
+
+
 def _next_query(link: str, path: str, page: list[str]) -> str | None:
-    """The query of the next page; None where this was the last."""
+    """The query of the next page; None where this was the last. Raises ValueError for a link that is no URL."""
     match = _LINK.match(link)
     if match is None or not page:
         return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")  # a name, or an address as urlsplit has it
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 # Registries whose realm is under another domain, and rightly so.
@@ -62,13 +63,17 @@ def origin_of(url: str) -> Origin:
     """The origin of an http or https URL. Raises ValueError that says what is wrong with it."""
     if _SPACE_OR_CONTROL.search(url):
         raise ValueError("it holds a space or a control character")
+    if not url.isascii():  # to be sent it would have to be rewritten, and then it is another URL than was signed
+        raise ValueError("it holds a character outside of ASCII")
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:
         raise ValueError(f"its scheme is {parts.scheme[:20]!r}, not http or https")
-    if not parts.hostname:
+    if not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise ValueError("it names no host")
     if "@" in parts.netloc or "\\" in parts.netloc:
         raise ValueError("it holds user information")
+    if parts.port == 0:
+        raise ValueError("its port is 0")
     return Origin(parts.scheme, parts.hostname.lower(), parts.port or _PORTS[parts.scheme])
 
 

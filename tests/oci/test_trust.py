@@ -217,8 +217,10 @@ def test_a_suffix_that_strangers_share_is_no_common_domain(registry: str, realm:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "realm", "/t", "ftp://h/t", "https:///t", "https://u@h/t", "https://h\\@evil/t", "https://h:99999/t"]
-)
+    "url",
+    ["", "realm", "/t", "ftp://h/t", "https:///t", "https://u@h/t", "https://h\\@evil/t", "https://h:99999/t",
+     "https://h:0/t", "https://[h/t", "https://hé/t", "https://h/é", 'https://h",x/t', "https://h:x/t"],
+)  # fmt: skip
 def test_what_is_no_http_url_has_no_origin(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         origin_of(url)
