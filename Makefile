@@ -43,11 +43,11 @@ fetch: $(READY) ## bring the servers and tools into the cache, once a machine
 	@$(BIN)/python -m tools.stack fetch
 
 .PHONY: test
-test: fetch ## all tests, unit and system, that take under a minute each
+test: fetch ## all tests, unit and system, but those of test-long
 	@$(BIN)/pytest -q -m "not long"
 
 .PHONY: test-long
-test-long: fetch ## the tests that take longer
+test-long: fetch ## what `make test` leaves out: slow readers, the race against oras, an outage of minutes
 	@$(BIN)/pytest -q -m long
 
 .PHONY: test-readers

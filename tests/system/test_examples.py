@@ -11,6 +11,7 @@ from typing import Any
 
 import nats as nats_client
 import pytest
+from nats.js.api import DeliverPolicy
 
 from tests.system.product import COMMAND, Product
 from tests.system.servers import Broker, Nats, Oras, Registry
@@ -99,14 +100,23 @@ def example(
 
 
 async def bucket(nats: Nats, name: str) -> dict[str, tuple[bytes, int]]:
-    """What a bucket holds, asked by a client of its own: key → value and revision."""
+    """What a bucket holds, asked by a client of its own: key → value and revision.
+
+    Not by the client's `watchall`, which may call a bucket empty while its messages are on their way.
+    """
     client = await nats_client.connect(nats.url)
     try:
-        store = await client.jetstream().key_value(name)
+        newest = await client.jetstream().subscribe(
+            f"$KV.{name}.>", ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT
+        )
+        info = await newest.consumer_info()
+        pending = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
         held: dict[str, tuple[bytes, int]] = {}
-        watcher = await store.watchall(ignore_deletes=True)
-        while (entry := await watcher.updates(timeout=10)) is not None:  # type: ignore[no-untyped-call]
-            held[entry.key] = (entry.value or b"", entry.revision or 0)
+        while pending:
+            message = await newest.next_msg(timeout=10)
+            pending = message.metadata.num_pending
+            if not message.headers or "KV-Operation" not in message.headers:
+                held[message.subject.removeprefix(f"$KV.{name}.")] = (message.data, message.metadata.sequence.stream)
         return held
     finally:
         await client.close()

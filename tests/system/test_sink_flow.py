@@ -1,6 +1,8 @@
 """The sink half against real servers: crashes, drift, a store that goes away, figures."""
 
+import asyncio
 import contextlib
+import gzip
 import os
 import random
 import re
@@ -14,14 +16,12 @@ from pathlib import Path
 import nats as nats_client
 import pytest
 
+from tests.layers.artifacts import TAR_GZIP, tar
 from tests.system.servers import Nats
 from tests.system.test_examples import RELEASES, Example, _flows, bucket, example
 
 __all__ = ["example"]
 pytestmark = pytest.mark.system
-
-# What comes from release 1 to 2: three flows changed, one new, one gone.
-_WRITES_OF_RELEASE_2 = 5
 
 
 def _pulled(it: Example, number: int) -> None:
@@ -72,7 +72,6 @@ def _values(held: Mapping[str, tuple[bytes, int]]) -> dict[str, bytes]:
     return {key: value for key, (value, _) in held.items()}
 
 
-@pytest.mark.long
 async def test_killed_after_any_write_the_restart_converges_and_writes_nothing_twice(
     example: Callable[..., Example], nats: Nats
 ) -> None:
@@ -89,26 +88,61 @@ async def test_killed_after_any_write_the_restart_converges_and_writes_nothing_t
     assert await _writes(nats, it.bucket) == len(_flows(1))
 
 
-@pytest.mark.long
-async def test_killed_at_random_moments_the_restart_converges_and_writes_nothing_twice(
+def _thousand(number: int) -> dict[str, bytes]:
+    """Keys and values of a thousand flows: between the two releases 890 change, 100 stay, 10 go and 10 come."""
+    flows = {f"stays{index}": "the same" for index in range(100)}
+    flows |= {f"changes{index}": f"of release {number}" for index in range(890)}
+    flows |= {f"only-in-{number}-{index}": "here" for index in range(10)}
+    return {f"flowgen.flows.{name}": f"flow: {{name: {name}}}  # {text}\n".encode() for name, text in flows.items()}
+
+
+def _pulled_as_archive(it: Example, keys: Mapping[str, bytes]) -> None:
+    """A release of many files in one layer is in the topic, seconds sooner than one of many layers."""
+    files = {f"flows/{key}.yaml": text for key, text in keys.items()}
+    it.oras.push(it.reference, {"flows.tar.gz": gzip.compress(tar(files))}, media_type=TAR_GZIP)
+    it.source()
+
+
+@pytest.mark.timeout(180)
+async def test_killed_at_random_moments_of_an_apply_the_restart_converges_and_writes_nothing_twice(
     example: Callable[..., Example], nats: Nats
 ) -> None:
     it = example("system_sync_flows.yaml")
-    it.release(1)
-    before = await _writes(nats, it.bucket)
-    _pulled(it, 2)
+    old, new = _thousand(2), _thousand(1)
+    _pulled_as_archive(it, new)
+    it.sink()
+    untouched = {key: held for key, held in (await bucket(nats, it.bucket)).items() if "stays" in key}
+    writes = await _writes(nats, it.bucket)
     chance = random.Random(5)
+    left = halfway = 0
 
+    client = await nats_client.connect(nats.url)
     for _ in range(20):
-        with _running(it) as (process, _):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.3, 1.6))
+        if left == 0:  # then the next release, and after that the first again: every kill has something to hit
+            old, new = new, old
+            _pulled_as_archive(it, new)
+            writes += 890 + 10 + 10
+        first_write = await client.subscribe(f"$KV.{it.bucket}.>")
+        await client.flush()
+        with _running(it) as (process, log):
+            await first_write.next_msg(timeout=40)
+            await asyncio.sleep(chance.uniform(0, 0.03))
             process.kill()
-            process.wait(10)
+            assert process.wait(10) == -signal.SIGKILL, log.read_text()
+        await first_write.unsubscribe()
+
+        held = _values(await bucket(nats, it.bucket))
+        left = sum(held.get(key) != new.get(key) for key in old.keys() | new.keys())
+        halfway += 0 < left < 890 + 10 + 10
+        assert [key for key, value in held.items() if value not in (old.get(key), new.get(key))] == []
+    await client.close()
     it.sink()
 
-    assert _values(await bucket(nats, it.bucket)) == _flows(2)
-    assert await _writes(nats, it.bucket) == before + _WRITES_OF_RELEASE_2
+    after = await bucket(nats, it.bucket)
+    assert halfway >= 10
+    assert _values(after) == new
+    assert await _writes(nats, it.bucket) == writes
+    assert {key: held for key, held in after.items() if "stays" in key} == untouched
 
 
 @pytest.mark.parametrize("point", ["snapshot_assembled", "snapshot_applied"])
@@ -197,7 +231,7 @@ async def test_a_thousand_files_are_in_the_store_seconds_after_the_push(
     it = example("system_sync_flows.yaml")
     files = {f"flows/f{number:04d}.yaml": f"flow: {{name: f{number:04d}}}\n" for number in range(990)}
     files |= {f"flows/l{number}.yaml": f"flow: {{name: large{number}}}\n#" + "x" * 100_000 for number in range(10)}
-    it.release(1)
+    it.oras.push(it.reference, RELEASES[1])
     with _running(it) as (_, log), _source(it):
         _wait_for(log, "snapshot applied")
         it.oras.push(it.reference, files)
