@@ -67,7 +67,7 @@ class Exchange:
         try:
             response = await self._authorized(reference, ask)
         except HostHeld as held:
-            raise self._held(ask, reference.api_host, held) from held
+            raise _held(ask, held) from held
         self._say_warnings(reference, response)
         if response.status in accepted:
             return response
@@ -95,7 +95,7 @@ class Exchange:
         try:
             return await self._follow(reference, ask, None)
         except HostHeld as held:
-            raise self._held(ask, reference.api_host, held) from held
+            raise _held(ask, held) from held
 
     async def grant(self, reference: Reference) -> Grant | None:
         """The header that was good for this reference last time, while it lives."""
@@ -196,7 +196,7 @@ class Exchange:
             raise _realm_refused(doing, reference, "the realm", str(error)) from error
         addresses: tuple[str, ...] = ()
         trusted = self.hosts.settings(reference.api_host).trusted_realms
-        if realm.authority != registry.authority and realm.authority not in trusted and realm.host not in trusted:
+        if realm.authority != registry.authority and not trust.is_named(realm, trusted):
             addresses = await self._addresses(realm, doing)
         refusal = trust.refusal_of_realm(registry, realm, addresses, trusted, with_credentials=request.with_credentials)
         if refusal is not None:
@@ -259,16 +259,6 @@ class Exchange:
     def _key(self, reference: Reference, candidates: tuple[Credential, ...]) -> TokenKey:
         return reference.api_host, _scope(reference), tuple(candidate.fingerprint for candidate in candidates)
 
-    def _held(self, ask: Ask, host: str, held: HostHeld) -> RegistryError:
-        return RegistryError(
-            reason="RateLimited",
-            doing=ask.doing,
-            cause=f"{host} asked for rest; {held.seconds:.0f} s of it are left",
-            remedy="it is asked again after that time",
-            transient=False,  # not within this tick
-            retry_after=held.seconds,
-        )
-
     def _denied(
         self, ask: Ask, reference: Reference, credential: Credential | None, denial: AuthorizationDenied
     ) -> RegistryError:
@@ -284,6 +274,17 @@ class Exchange:
             cause=f"{reference.api_host}, asked {used}: {denial}",
             remedy=remedy,
         )
+
+
+def _held(ask: Ask, held: HostHeld) -> RegistryError:
+    return RegistryError(
+        reason="RateLimited",
+        doing=ask.doing,
+        cause=f"{held.authority} asked for rest; {held.seconds:.0f} s of it are left",
+        remedy="it is asked again after that time",
+        transient=False,  # not within this tick
+        retry_after=held.seconds,
+    )
 
 
 def _scope(reference: Reference) -> str:

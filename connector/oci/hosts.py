@@ -18,10 +18,10 @@ from connector.http_client import HttpClient, HttpFailure, HttpOptions, Response
 from connector.oci.clock import Clock, SystemClock
 from connector.oci.flights import Flights
 from connector.oci.manifest import Descriptor
-from connector.oci.reference import DOCKER_HUB, DOCKER_HUB_API, split_host
+from connector.oci.reference import DOCKER_HUB_API, DOCKER_HUB_NAMES, split_host
 from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limit
 from connector.oci.tokens import TokenCache
-from connector.oci.trust import Origin, address_literal, is_loopback, scheme_for
+from connector.oci.trust import PORTS, Origin, address_literal, is_loopback, scheme_for
 
 _MOST_ADDRESSES = 4  # of a name; each may cost the time-out of connecting
 _RESOLVED_SECONDS = 60.0
@@ -59,17 +59,19 @@ class Observer(Protocol):
 
 
 class HostHeld(Exception):
-    """The host asked not to be asked for longer than a request may wait."""
+    """The host asked not to be asked for longer than a request may wait. `authority` is its `host[:port]`."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, authority: str, seconds: float) -> None:
+        self.authority = authority
         self.seconds = seconds
-        super().__init__(f"the host asked for {seconds:.0f} s of rest")
+        super().__init__(f"{authority} asked for {seconds:.0f} s of rest")
 
 
 class Host:
     """One `host[:port]`: its client and its limits. `rate_limit` is what it last said of its own."""
 
-    def __init__(self, settings: HostSettings, client: HttpClient, clock: Clock) -> None:
+    def __init__(self, authority: str, settings: HostSettings, client: HttpClient, clock: Clock) -> None:
+        self.authority = authority
         self.settings = settings
         self.client = client
         self.rate_limit: RateLimit | None = None
@@ -95,8 +97,7 @@ class Host:
             self._slots.release()
             raise
         response.when_closed(self._slots.release)
-        limit = parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
-        self.rate_limit = limit or self.rate_limit
+        self.rate_limit = _rate_limit(response) or self.rate_limit
         return response
 
     async def _send(
@@ -119,7 +120,7 @@ class Host:
         now = self._clock.monotonic()
         start = max(now, self._held_until)
         if start - now > LONGEST_HOLD_SECONDS:
-            raise HostHeld(start - now)
+            raise HostHeld(self.authority, start - now)
         if self.settings.requests_per_second:
             start = max(start, self._next_start)
             self._next_start = start + 1 / self.settings.requests_per_second
@@ -130,7 +131,7 @@ class Host:
 class Hosts:
     """All hosts, the tokens got from them, and the requests that are shared. One for a process; `async with`.
 
-    `settings` are by `host[:port]` as users write it; Docker Hub is `docker.io`.
+    `settings` are by `host[:port]` as users write it, with or without the scheme's own port; Docker Hub is `docker.io`.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Hosts:
         self.heads: Flights[Descriptor] = Flights(self.clock)
         self.user_agent = user_agent
         self.warnings_said: set[tuple[str, str]] = set()
-        self._settings = {_api_name(name): value for name, value in (settings or {}).items()}
+        self._settings = _by_host_and_port(settings or {})
         self._transport = transport
         self._environment_proxies = environment_proxies
         self._options = options or HttpOptions()
@@ -163,15 +164,14 @@ class Hosts:
         """Where a registry's API is: plain HTTP by the rule of `trust.scheme_for`."""
         origin = self._origins.get(api_host)
         if origin is None:
-            host, port = split_host(api_host)
+            host, port = _host_and_port(api_host)
             scheme = scheme_for(host, self.settings(api_host).plain_http)
-            origin = Origin(scheme, host.strip("[]"), int(port) if port else {"http": 80, "https": 443}[scheme])
-            self._origins[api_host] = origin
+            origin = self._origins[api_host] = Origin(scheme, host, port or PORTS[scheme])
         return origin
 
     def settings(self, authority: str) -> HostSettings:
         """The settings of `host[:port]`; the defaults where there are none."""
-        return self._settings.get(authority.lower(), _DEFAULT_SETTINGS)
+        return self._settings.get(_host_and_port(authority), _DEFAULT_SETTINGS)
 
     def host(self, origin: Origin) -> Host:
         """The host of that origin."""
@@ -180,8 +180,9 @@ class Hosts:
         if host is None:
             while len(self._hosts) >= _MOST_HOSTS:
                 del self._hosts[next(iter(self._hosts))]
-            settings = self.settings(origin.authority)
-            host = self._hosts[key] = Host(settings, self._client(origin, settings), self.clock)
+            settings = self._settings.get((origin.host, origin.port), _DEFAULT_SETTINGS)
+            client = self._client(origin, settings)
+            host = self._hosts[key] = Host(origin.authority, settings, client, self.clock)
         return host
 
     def observed(self, registry: str, method: str, response: Response | None, started: float) -> None:
@@ -191,7 +192,7 @@ class Hosts:
         took = self.clock.monotonic() - started
         self.observer.registry_request(registry, method, None if response is None else response.status, took)
         if response is not None:
-            told = parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
+            told = _rate_limit(response)
             if told is not None and told.remaining is not None:
                 self.observer.rate_limit(registry, told.remaining, told.limit)
 
@@ -279,5 +280,24 @@ class Hosts:
 _DEFAULT_SETTINGS = HostSettings()
 
 
-def _api_name(name: str) -> str:
-    return DOCKER_HUB_API if name.lower() in (DOCKER_HUB, "index.docker.io") else name.lower()
+def _rate_limit(response: Response) -> RateLimit | None:
+    return parse_rate_limit(response.header("ratelimit-limit"), response.header("ratelimit-remaining"))
+
+
+def _by_host_and_port(settings: Mapping[str, HostSettings]) -> dict[tuple[str, int | None], HostSettings]:
+    """The settings under the names as they are written, and under those that mean the same with the scheme's port."""
+    written = {_host_and_port(name): value for name, value in settings.items()}
+    meant: dict[tuple[str, int | None], HostSettings] = {}
+    for (host, port), value in written.items():
+        own = PORTS[scheme_for(host, value.plain_http)]
+        if port in (None, own):
+            meant[host, own if port is None else None] = value
+    return meant | written
+
+
+def _host_and_port(name: str) -> tuple[str, int | None]:
+    """The parts of `host[:port]` as an Origin has them; the host of Docker Hub's API for its other names."""
+    host, port = split_host(name.lower())
+    if host in DOCKER_HUB_NAMES:
+        host = DOCKER_HUB_API
+    return host.strip("[]"), int(port) if port else None

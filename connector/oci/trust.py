@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")  # a name, or an address as urlsplit has it
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -56,7 +56,7 @@ class Origin:
     def authority(self) -> str:
         """`host[:port]`, without the scheme's own port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def origin_of(url: str) -> Origin:
@@ -66,7 +66,7 @@ def origin_of(url: str) -> Origin:
     if not url.isascii():  # to be sent it would have to be rewritten, and then it is another URL than was signed
         raise ValueError("it holds a character outside of ASCII")
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in PORTS:
         raise ValueError(f"its scheme is {parts.scheme[:20]!r}, not http or https")
     if not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise ValueError("it names no host")
@@ -74,7 +74,7 @@ def origin_of(url: str) -> Origin:
         raise ValueError("it holds user information")
     if parts.port == 0:
         raise ValueError("its port is 0")
-    return Origin(parts.scheme, parts.hostname.lower(), parts.port or _PORTS[parts.scheme])
+    return Origin(parts.scheme, parts.hostname.lower(), parts.port or PORTS[parts.scheme])
 
 
 def address_literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -138,9 +138,10 @@ def resolve_location(current: str, location: str) -> str:
 def refusal_of_redirect(
     current: Origin, target: Origin, addresses: Sequence[str], *, registry_is_local: bool
 ) -> str | None:
-    """Why a registry's redirect is not followed. `addresses` are all that the target's name resolves to."""
-    if current == target:
-        return None
+    """Why a registry's redirect is not followed. `addresses` are all that the target's name resolves to.
+
+    Also within one origin: between two requests its name may have come to lead inside.
+    """
     if current.scheme == "https" and target.scheme == "http":
         return "it goes from https to http"
     if not registry_is_local and any(is_local(host) for host in (target.host, *addresses)):
@@ -158,7 +159,7 @@ def refusal_of_realm(
         return None
     if is_loopback(registry.host) and is_loopback(realm.host):
         return None
-    if realm.authority in trusted or realm.host in trusted:
+    if is_named(realm, trusted):
         return None
     if any(is_local(host) for host in (realm.host, *addresses)):
         return "it is on a private address, and not the registry's own"
@@ -169,6 +170,12 @@ def refusal_of_realm(
     if (registry.host, realm.host) in KNOWN_REALMS or _share_domain(registry.host, realm.host):
         return None
     return "it is under another domain than the registry"
+
+
+def is_named(origin: Origin, names: Sequence[str]) -> bool:
+    """Whether one of the names, `host` or `host:port`, is this origin's."""
+    own = origin.authority if origin.port != PORTS[origin.scheme] else f"{origin.authority}:{origin.port}"
+    return any(name in names for name in (origin.host, origin.authority, own))
 
 
 def _share_domain(one: str, other: str) -> bool:

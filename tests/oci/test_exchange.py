@@ -6,6 +6,7 @@ Every test runs on both transports.
 import asyncio
 import json
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,30 @@ async def test_an_endless_token_is_cut(hosts: Hosts, login: Path) -> None:
             await head(hosts, fake, login)
 
 
+@pytest.mark.parametrize(
+    ("location", "cause"),
+    [
+        ("http://10.0.0.1/x", "10.0.0.1 is a private address"),
+        ("http://2130706433/x", "2130706433 is a private address"),
+        ("http://storage.test/x", "storage.test is a private address"),
+    ],
+)
+async def test_the_first_redirect_of_a_public_registry_to_the_inside_is_refused_by_address_and_by_name(
+    fake: FakeRegistry, transport: TransportName, monkeypatch: pytest.MonkeyPatch, location: str, cause: str
+) -> None:
+    inside = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_named: inside)
+    fake.redirect(location, on="HEAD ")
+    settings = {"registry.test": HostSettings(plain_http=True, proxy=fake.url)}
+
+    async with Hosts(settings, transport=transport, environment_proxies=False) as hosts:
+        with pytest.raises(RegistryError, match=cause) as caught:
+            await Registry(hosts).head(parse_reference("registry.test/org/app:prod"))
+
+    assert caught.value.reason == "RedirectRefused"
+    assert len(fake.requests) == 1
+
+
 async def test_a_blob_redirect_to_another_origin_carries_nothing_of_ours(
     hosts: Hosts, login: Path, other: FakeRegistry
 ) -> None:
@@ -439,6 +464,32 @@ async def test_a_long_rest_is_told_at_once_and_nobody_asks_in_it(
 
     clock.advance(200)
     await head(hosts, fake)
+
+
+async def test_the_host_that_asked_for_rest_is_named_and_not_the_registry(
+    hosts: Hosts, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    fake.redirect(f"{other.url}/storage/{{digest}}", on="/blobs/")
+    other.fail_next(429, {"Retry-After": "200"})
+    with pytest.raises(RegistryError, match=f"{other.address} answered 429"):
+        await blob(hosts, fake, published)
+
+    with pytest.raises(RegistryError, match=f"{other.address} asked for rest"):
+        await blob(hosts, fake, published)
+
+
+async def test_a_realm_that_asked_for_rest_is_named_and_not_the_registry(
+    hosts: Hosts, login: Path, other: FakeRegistry
+) -> None:
+    with FakeRegistry(auth="bearer", realm=f"{other.url}/token") as fake:
+        fake.publish("org/app", "prod", FILES)
+        other.fail_next(429, {"Retry-After": "200"})
+        with pytest.raises(RegistryError, match=f"{other.address} answered 429"):
+            await head(hosts, fake, login)
+
+        with pytest.raises(RegistryError, match=f"{other.address} asked for rest"):
+            await head(hosts, fake, login)
 
 
 async def test_what_a_registry_says_of_its_limit_is_kept_for_the_status(hosts: Hosts, fake: FakeRegistry) -> None:

@@ -17,6 +17,44 @@ async def test_the_settings_of_docker_hub_count_for_its_api_host() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "asked", "url"),
+    [
+        ("registry.example.com", "registry.example.com:443", "https://registry.example.com"),
+        ("registry.example.com:443", "registry.example.com", "https://registry.example.com"),
+        ("registry.example.com:443", "registry.example.com:443", "https://registry.example.com"),
+        ("Registry.Example.com", "registry.example.com", "https://registry.example.com/v2/"),
+        ("docker.io:443", "registry-1.docker.io", "https://registry-1.docker.io"),
+        ("[2001:db8::1]", "[2001:db8::1]:443", "https://[2001:db8::1]"),
+    ],
+)
+async def test_settings_count_with_and_without_the_default_port(name: str, asked: str, url: str) -> None:
+    async with Hosts({name: HostSettings(concurrency=3)}) as hosts:
+        assert hosts.settings(asked).concurrency == 3
+        assert hosts.host(hosts.origin(asked)).settings.concurrency == 3
+        assert hosts.host(origin_of(url)).settings.concurrency == 3
+
+
+async def test_settings_of_plain_http_count_with_and_without_port_80() -> None:
+    for name, asked in (("plain.example", "plain.example:80"), ("plain.example:80", "plain.example")):
+        async with Hosts({name: HostSettings(plain_http=True, concurrency=3)}) as hosts:
+            assert hosts.origin(asked) == origin_of("http://plain.example")
+            assert hosts.host(hosts.origin(asked)).settings.concurrency == 3
+
+
+async def test_settings_of_one_port_do_not_count_for_another() -> None:
+    settings = {
+        "r.example": HostSettings(concurrency=1),
+        "r.example:8443": HostSettings(concurrency=2),
+        "r.example:80": HostSettings(plain_http=True, concurrency=3),
+    }
+
+    async with Hosts(settings) as hosts:
+        counts = [hosts.settings(asked).concurrency for asked in ("r.example", "r.example:8443", "r.example:5000")]
+        assert counts == [1, 2, 8]
+        assert hosts.host(hosts.origin("r.example:80")).settings.concurrency == 3
+
+
+@pytest.mark.parametrize(
     ("api_host", "url"),
     [
         ("127.0.0.1:5000", "http://127.0.0.1:5000"),

@@ -8,6 +8,7 @@ from connector.oci.trust import (
     address_literal,
     is_local,
     is_loopback,
+    is_named,
     origin_of,
     refusal_of_realm,
     refusal_of_redirect,
@@ -109,6 +110,7 @@ def test_plain_http_is_for_exact_loopback_literals_or_the_setting(
         ("https://registry.example.com", "https://localhost/x", []),
         ("https://registry.example.com", "https://cdn.example.net/x", ["8.8.8.8", "10.0.0.1"]),
         ("https://registry.example.com", "https://metadata.google.internal/x", []),
+        ("https://cdn.example.net", "https://cdn.example.net/y", ["10.0.0.1"]),
     ],
 )
 def test_a_redirect_that_downgrades_or_goes_inside_is_refused(current: str, target: str, addresses: list[str]) -> None:
@@ -118,7 +120,8 @@ def test_a_redirect_that_downgrades_or_goes_inside_is_refused(current: str, targ
 @pytest.mark.parametrize(
     ("current", "target", "addresses", "registry_is_local"),
     [
-        ("https://registry.example.com", "https://registry.example.com/y", ["10.0.0.1"], False),
+        ("https://registry.example.com", "https://registry.example.com/y", ["8.8.8.8"], False),
+        ("https://registry.example.com", "https://registry.example.com/y", ["10.0.0.1"], True),
         ("https://registry.example.com", "https://cdn.example.net/x", ["8.8.8.8"], False),
         ("http://127.0.0.1:5000", "http://127.0.0.1:9000/x", ["127.0.0.1"], True),
         ("https://registry.example.com", "https://minio.corp/x", ["10.0.0.9"], True),
@@ -200,6 +203,12 @@ def test_a_realm_that_belongs_to_the_registry_gets_credentials(
     addresses = ["8.8.8.8"] if not trusted else ["10.0.0.1"]
 
     assert refusal_of_realm(origin_of(registry), origin_of(realm), addresses, trusted, with_credentials=True) is None
+
+
+@pytest.mark.parametrize("name", ["sso.example", "sso.example:443"])
+def test_a_trusted_realm_may_be_written_with_and_without_the_default_port(name: str) -> None:
+    assert is_named(origin_of("https://sso.example/t"), [name])
+    assert not is_named(origin_of("https://sso.example.evil.example/t"), [name])
 
 
 @pytest.mark.parametrize(
