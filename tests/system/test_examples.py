@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from nats.js.api import DeliverPolicy
 
 from tests.system.product import COMMAND, Product
 from tests.system.servers import Broker, Nats, Oras, Registry
+from tests.system.test_sink_redis import PASSWORD as REDIS_PASSWORD
 from tests.system.test_sink_redis import port as redis_port
 
 __all__ = ["redis_port"]
@@ -190,23 +192,23 @@ async def test_a_directory_holds_each_release(example: Callable[..., Example], t
         assert held == RELEASES[number]
 
 
-async def test_redis_holds_each_release(example: Callable[..., Example], redis_port: int, tmp_path: Path) -> None:
+def _log_in_to_redis(it: Example) -> None:
+    """The example names no credentials, and the server of the tests wants a password."""
+    credentials = it.folder / "redis.json"
+    credentials.write_text(json.dumps({"password": REDIS_PASSWORD}))
+    url = 'url: "{{env.REDIS_URL}}"'
+    it.flow_file.write_text(it.flow_file.read_text().replace(url, f'{url}, credentials_path: "{credentials}"'))
+
+
+async def test_redis_holds_each_release(example: Callable[..., Example], redis_port: int) -> None:
     import redis
 
-    from tests.system.test_sink_redis import _PASSWORD
-
-    credentials = tmp_path / "redis.json"
-    credentials.write_text(json.dumps({"password": _PASSWORD}))
     it = example("to_redis.yaml", REDIS_URL=f"redis://127.0.0.1:{redis_port}/0")
-    it.flow_file.write_text(
-        it.flow_file.read_text().replace(
-            'url: "{{env.REDIS_URL}}"', f'url: "{{{{env.REDIS_URL}}}}", credentials_path: "{credentials}"'
-        )
-    )
+    _log_in_to_redis(it)
 
     for number in (1, 2):
         it.release(number)
-        client = redis.Redis(port=redis_port, password=_PASSWORD, decode_responses=True)
+        client = redis.Redis(port=redis_port, password=REDIS_PASSWORD, decode_responses=True)
         held = {key: client.get(key) for key in client.scan_iter("rules:*")}
         client.close()
         assert held == {f"rules:{path}": text for path, text in RELEASES[number].items()}
@@ -236,18 +238,28 @@ def test_each_example_is_valid_offline_and_connected(
         REDIS_URL=f"redis://127.0.0.1:{redis_port}/0",
     )  # fmt: skip
     it.oras.push(it.reference, RELEASES[1])
+    if name == "to_redis.yaml":
+        _log_in_to_redis(it)
 
     offline = it.run(*it.command("validate", "--offline"))
-    if name == "to_redis.yaml":
-        # The example names no credentials; the server of the tests wants a password, and validate says so.
-        refused = subprocess.run(
-            it.command("validate"), env={**os.environ, **it.environ}, capture_output=True, text=True, check=False,
-            timeout=90,
-        )  # fmt: skip
-        assert refused.returncode == 1
-        assert "StoreRefused" in refused.stdout
-        return
     connected = it.run(*it.command("validate"))
 
     assert "1 flow in order" in offline
     assert "FAIL" not in connected
+    assert re.search(rf"^ok +{unique}/\w+: .*(answers|does not exist yet|is there)", connected, re.MULTILINE)
+
+
+def test_validate_says_that_a_store_refuses_us(example: Callable[..., Example], redis_port: int, unique: str) -> None:
+    it = example("to_redis.yaml", REDIS_URL=f"redis://127.0.0.1:{redis_port}/0")
+    it.oras.push(it.reference, RELEASES[1])
+
+    refused = subprocess.run(
+        it.command("validate"), env={**os.environ, **it.environ}, capture_output=True, text=True, check=False,
+        timeout=90,
+    )  # fmt: skip
+
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stdout.splitlines() if line.startswith("FAIL")]
+    assert line.startswith(f"FAIL {unique}/")
+    assert line.endswith("[StoreRefused]")
+    assert "credentials_path" in line

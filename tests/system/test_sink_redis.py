@@ -22,7 +22,7 @@ from tools.stack.ports import free_ports
 
 pytestmark = pytest.mark.system
 
-_PASSWORD = "only-for-this-test"
+PASSWORD = "only-for-this-test"
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def _server(folder: Path, *options: str) -> Iterator[None]:
     with or_skip():
         program = find_program("redis-server")
     server = subprocess.Popen(
-        [program, "--bind", "127.0.0.1", "--save", "", "--requirepass", _PASSWORD, *options],
+        [program, "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, *options],
         cwd=folder, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert server.stdout is not None
@@ -53,7 +53,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def _store(
-    port: int, folder: Path, password: str = _PASSWORD, scheme: str = "redis", ca_file: Path | None = None
+    port: int, folder: Path, password: str = PASSWORD, scheme: str = "redis", ca_file: Path | None = None
 ) -> Store:
     path = folder / "redis.json"
     path.write_text(json.dumps({"password": password}))
