@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from connector.errors import OutputError
 from connector.kafka.record import Record
 from connector.kafka.transaction import Writes
 from connector.records.request import Request, RequestKind, done_record
@@ -35,13 +36,24 @@ def offset_effect(offsets_topic: str, partition: int, request: Request, offset: 
 
 
 def asked_offset(
-    request: Request, previous: SourceOffset | None, known_paths: Mapping[str, str]
+    request: Request, previous: SourceOffset | None, known_paths: Mapping[str, str], settings: str | None
 ) -> SourceOffset | None:
-    """The offset that a reset (None) or a set asks for; what is not asked about stays as it was."""
+    """The offset that a reset (None) or a set asks for; what is not asked about stays as it was. Pure.
+
+    `settings` is the fingerprint of the source, None where nobody here knows it: an offset without one would be pulled
+    again at once. Raises OutputError OffsetLost for a set that has neither an offset to change nor settings.
+    """
     if request.kind is RequestKind.RESET or request.digest is None:
         return None
     if previous is not None:
         return replace(previous, digest=request.digest, manifest_digest=request.digest, committed_at=request.at)
+    if settings is None:
+        raise OutputError(
+            reason="OffsetLost",
+            doing=f"setting the source offset of {request.artifact} in flow {request.flow}",
+            cause="there is none to change, and only a worker with the flow knows the settings that belong into one",
+            remedy="start the worker, then ask again (operator)",
+        )
     return SourceOffset(
         artifact=request.artifact,
         digest=request.digest,
@@ -54,6 +66,6 @@ def asked_offset(
         bytes=0,
         committed_at=request.at,
         worker=request.by,
-        settings="",
+        settings=settings,
         paths=known_paths,
     )

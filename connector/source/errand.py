@@ -12,11 +12,10 @@ from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients
 from connector.kafka.ownership import Ownership
 from connector.kafka.record import Record
-from connector.kafka.transaction import Transactions
 from connector.records.request import REQUEST_PREFIX, Request, RequestKind
 from connector.records.source_offset import read_offset
 from connector.source.answer import answer, asked_offset, offset_effect
-from connector.source.worker import Group
+from connector.source.group import Group, writes_of
 
 _JOIN_SECONDS = 60.0
 
@@ -29,7 +28,10 @@ async def run_errand(
     partition: int,
     limits: Mapping[str, int | None],
 ) -> None:
-    """Reset or set the offset as asked. Raises OutputError, GroupInUse where another member owns the partition."""
+    """Reset or set the offset as asked. Raises OutputError.
+
+    GroupInUse where another member owns the partition, OffsetLost for a set without an offset.
+    """
     owner = _Owner()
     async with Ownership(
         clients,
@@ -40,20 +42,16 @@ async def run_errand(
         properties=dict(group.properties),
     ) as ownership:
         await owner.wait_for(partition, group.name)
-        transactions = Transactions(
-            clients, ownership, changelog, group=group.name, offsets_topic=group.offsets_topic, partition=partition
-        )
-        await transactions.initialise(limits)
+        writes = writes_of(group, clients, ownership, changelog, partition)
+        await writes.initialise(limits)
         restored = await changelog.read(group.offsets_topic, [partition], lambda record: record.value)
         value = restored[partition].entries.get(request.offset_key)
         # A reset must work on an offset that cannot be read: it is the cure for it.
         wanted = value is not None and request.kind is RequestKind.SET
         previous = read_offset(request.offset_key, value) if wanted and value is not None else None
-        offset = asked_offset(request, previous, previous.paths if previous is not None else {})
+        offset = asked_offset(request, previous, {}, settings=None)
         effect = [offset_effect(group.offsets_topic, partition, request, offset)]
-        await answer(
-            transactions, group.offsets_topic, partition, request, effect, restored[partition].position, limits
-        )
+        await answer(writes, group.offsets_topic, partition, request, effect, restored[partition].position, limits)
 
 
 class _Owner:

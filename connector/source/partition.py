@@ -8,7 +8,8 @@ worker. (4) Cancelling the task of `run` waits for a commit that is under way, a
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -61,12 +62,12 @@ class ScheduledSource:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all partitions of a worker share. `limits` asks for max.message.bytes of every topic we write to."""
+    """What all partitions of a worker share. `limits` asks for max.message.bytes of the topics it is given."""
 
     status: Status
     telemetry: Telemetry
     restorer: Restorer
-    limits: Callable[[], Awaitable[Limits]]
+    limits: Callable[[Collection[str]], Awaitable[Limits]]
     offsets_topic: str
     restoring: asyncio.Semaphore
     once: bool
@@ -89,6 +90,9 @@ class OwnedPartition:
         self._position = 0
         self._offsets: dict[bytes, SourceOffset] = {}
         self._known_paths: dict[bytes, Mapping[str, str]] = {}
+        # Not those of the other partitions: a topic that was deleted stops the sources that write to it, no others.
+        self._topics = frozenset([around.offsets_topic, *(one.source.topic for one in sources)])
+        self._at_work = 0
         self._desks = {one.source.offset_key: Desk() for one in sources}
 
     def __repr__(self) -> str:
@@ -152,7 +156,7 @@ class OwnedPartition:
 
     async def prepare(self) -> None:
         """Fresh limits and a producer that is ready, while the blobs download."""
-        self._limits = await self._around.limits()
+        self._limits = await self._around.limits(self._topics)
         await self._transactions.initialise(self._limits)
 
     async def commit(self, records: Iterable[Record], offset: Record) -> Committed:
@@ -203,17 +207,34 @@ class OwnedPartition:
         while True:
             desk.news.clear()
             started = monotonic()
-            error = await self._carry_out(scheduled, desk)
-            triggers = desk.waiting(RequestKind.TRIGGER)
-            if error is None and (desk.wants_tick() or not desk.paused):
-                error = await self._tick(scheduled, force=any(request.force for request in triggers))
-                if error is None or not self._is_doubtful(error):
-                    error = await self._settle(triggers, desk) or error
+            async with self._working():
+                error = await self._work(scheduled, desk)
             if error is not None and self._is_doubtful(error):
                 raise _LookAgain
             if self._around.once:
                 return
             await self._wait(scheduled, desk, error, monotonic() - started)
+
+    async def _work(self, scheduled: ScheduledSource, desk: Desk) -> OciSyncError | None:
+        """What is asked of the source, and its tick unless it is paused."""
+        error = await self._carry_out(scheduled, desk)
+        triggers = desk.waiting(RequestKind.TRIGGER)
+        if error is None and (desk.wants_tick() or not desk.paused):
+            error = await self._tick(scheduled, force=any(request.force for request in triggers))
+            if error is None or not self._is_doubtful(error):
+                error = await self._settle(triggers, desk) or error
+        return error
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """While a source may write. The last one at work throws a producer away that is ready: it is not kept idle."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                await asyncio.shield(self._transactions.discard())
 
     def _is_doubtful(self, error: OciSyncError) -> bool:
         """Whether the topic knows better than our memory: after a fence, or a commit whose outcome nobody could ask."""
@@ -245,7 +266,9 @@ class OwnedPartition:
         """Reset or set the offset as asked, in one transaction with the answer to the request."""
         source = scheduled.source
         for request in desk.waiting(RequestKind.RESET, RequestKind.SET):
-            offset = asked_offset(request, self._offsets.get(source.offset_key), self._known_paths[source.offset_key])
+            offset = asked_offset(
+                request, self._offsets.get(source.offset_key), self._known_paths[source.offset_key], source.settings
+            )
             error = await self._answer(request, offset)
             if error is not None:
                 return error
@@ -290,8 +313,6 @@ class OwnedPartition:
         except asyncio.CancelledError:
             status.source_cancelled(scheduled.id, now())
             raise
-        finally:
-            await asyncio.shield(self._transactions.discard())
         self._succeeded(scheduled, outcome, timedelta(seconds=monotonic() - started))
         return None
 

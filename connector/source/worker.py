@@ -6,23 +6,21 @@ ticks one time, and `run` returns what failed. (3) Only a membership that can ne
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 
 from connector import faults
 from connector.errors import OciSyncError, OutputError
-from connector.kafka.at_least_once import AcknowledgedWrites
 from connector.kafka.changelog import Changelog
-from connector.kafka.clients import Clients, Property
+from connector.kafka.clients import Clients
 from connector.kafka.groups import group_members
 from connector.kafka.membership import Event
 from connector.kafka.notice import post
 from connector.kafka.ownership import Ownership
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics
-from connector.kafka.transaction import Transactions, Writes
 from connector.records.request import REQUEST_PREFIX
 from connector.records.worker_notice import NOTICE_PARTITION, WorkerNotice, left_record, notice_record, read_notice
+from connector.source.group import Group, writes_of
 from connector.source.partition import Limits, OwnedPartition, ScheduledSource, Surroundings, now
 from connector.source.restore import Restorer
 from connector.status import SourceId, Status
@@ -33,20 +31,6 @@ _LOG = logging.getLogger(__name__)
 _RESTORES_AT_ONCE = 8
 _JOIN_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The consumer group this worker joins. `properties` are those of its consumer that the user may choose.
-
-    `is_fenced` is False for `delivery: at_least_once`.
-    """
-
-    name: str
-    offsets_topic: str
-    is_fenced: bool = True
-    instance_id: str | None = None
-    properties: Mapping[str, Property] = field(default_factory=dict)
 
 
 class Worker:
@@ -162,7 +146,8 @@ class Worker:
         self._telemetry.rebalanced()
         for number in sorted(partitions):
             mine = tuple(one for one in self._sources.values() if one.source.offset_partition == number)
-            partition = OwnedPartition(number, mine, self._transactions(number), self._around)
+            writes = writes_of(self._group, self._clients, self._ownership, self._changelog, number)
+            partition = OwnedPartition(number, mine, writes, self._around)
             self._owned[number] = partition
             partition.happened(Event.ASSIGNED)
             partition.task = self._tasks.create_task(self._run_partition(partition), name=f"partition-{number}")
@@ -221,7 +206,7 @@ class Worker:
         while True:
             await self._doubt.wait()
             try:
-                await self._limits()
+                await self._limits([self._group.offsets_topic])
             except OutputError as error:
                 self._status.kafka_failed(now(), error)
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
@@ -241,11 +226,10 @@ class Worker:
         if self._once and all(other.task is not None and other.task.done() for other in others):
             self._finished.set()
 
-    async def _limits(self) -> Limits:
-        names = {self._group.offsets_topic} | {one.source.topic for one in self._sources.values()}
+    async def _limits(self, names: Collection[str]) -> Limits:
         found = await self._topics.describe(sorted(names))
         self._status.kafka_answered(now())
-        for name in sorted(names - found.keys()):
+        for name in sorted(set(names) - found.keys()):
             raise OutputError(
                 reason="TopicMissing",
                 doing=f"looking at topic {name}",
@@ -284,19 +268,6 @@ class Worker:
                 await post(self._clients, [left_record(self._group.offsets_topic, self._notice.name)], "leaving")
             except OutputError as error:
                 _LOG.debug("%s", error)
-
-    def _transactions(self, number: int) -> Writes:
-        assert self._ownership is not None
-        if not self._group.is_fenced:
-            return AcknowledgedWrites(self._clients, self._ownership, partition=number)
-        return Transactions(
-            self._clients,
-            self._ownership,
-            self._changelog,
-            group=self._group.name,
-            offsets_topic=self._group.offsets_topic,
-            partition=number,
-        )
 
 
 def _sources_by_flow(sources: Sequence[ScheduledSource]) -> dict[str, dict[str, str]]:

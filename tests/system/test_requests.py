@@ -93,6 +93,38 @@ def test_a_digest_that_is_set_counts_as_delivered(product: Product, oras: Oras) 
     assert product.offsets().popitem()[1]["digest"] == digest
 
 
+def test_a_digest_that_is_set_while_there_is_no_offset_counts_as_delivered_too(product: Product, oras: Oras) -> None:
+    digest = oras.push(product.artifact, FILES)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+        _run(product.command("pause", product.name))
+        offsets_verb(product, "reset", "--yes", product.name)
+        offsets_verb(product, "set", "--yes", "--digest", digest, product.name)
+        _run(product.command("trigger", product.name))
+        worker.end()
+
+    assert len(pulls_of(product.read())) == 1
+    assert "digest unchanged" in worker.text()
+
+
+def test_a_reset_on_a_cluster_without_transactions_needs_none(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    product = Product(
+        tmp_path, kafka.bootstrap, f"{registry.host}/{unique}/flows:prod", unique,
+        worker={"delivery": "at_least_once", "offsets": {"topic": f"offsets-{unique}", "partitions": 1}},
+    )  # fmt: skip
+    oras.push(product.artifact, FILES)
+    assert product.run_once().returncode == 0
+
+    offsets_verb(product, "reset", "--yes", product.name)
+    assert product.run_once().returncode == 0
+
+    assert len(pulls_of(product.read())) == 2
+    # Offset, its tombstone, that of the request, the second offset: no control record between them.
+    assert [record.offset for record in product.read(product.offsets_topic)] == [0, 1, 2, 3]
+
+
 def test_a_source_that_nobody_knows_is_named_with_those_that_are(product: Product, oras: Oras) -> None:
     oras.push(product.artifact, FILES)
     assert product.run_once().returncode == 0

@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 from confluent_kafka.admin import AdminClient
 
+from connector.kafka.record import partition_for
+from connector.records.source_offset import offset_key
 from tests.fakes.registry import FakeRegistry
 from tests.system.product import Product, Running, Seen, assert_whole, pulls_of, table_of
 from tests.system.servers import Broker, Oras, Registry
@@ -244,3 +246,37 @@ def test_a_topic_that_was_deleted_is_filled_again_although_the_digest_stands(
     assert again.returncode == 0, again.stderr
     assert "reason=OffsetLost" in again.stderr
     assert table_of(product.read()) == as_text(ONE)
+
+
+def test_a_topic_that_was_deleted_stops_no_source_of_another_partition(
+    tmp_path: Path, product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    other = next(
+        one
+        for number in range(20)
+        if owned_by(one := named(product, tmp_path / str(number), f"{product.name}-{number}")) != owned_by(product)
+    )
+    for one in (product, other):
+        fake.publish(repository(one), "prod", ONE)
+    with product.running(str(other.flow_file)) as worker:
+        product.wait_for_pulls(1)
+        other.wait_for_pulls(1)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.delete_topics([product.topic])[product.topic].result(10)
+
+        fake.publish(repository(other), "prod", TWO)
+        other.wait_for_pulls(2)
+        worker.end()
+
+    assert table_of(other.read()) == as_text(TWO)
+
+
+def named(like: Product, folder: Path, name: str) -> Product:
+    """Another flow of the same registry and cluster."""
+    registry = like.artifact.partition("/")[0]
+    return Product(folder, like.bootstrap, f"{registry}/{name}/flows:prod", name, like.interval, like.task)
+
+
+def owned_by(product: Product) -> int:
+    """The partition of the offsets topic that its source hashes to."""
+    return partition_for(offset_key(product.name, product.artifact), 4)

@@ -1,0 +1,237 @@
+"""One owned partition with two sources: what they share, and what is each one's own. Kafka is in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from connector.errors import RegistryError
+from connector.kafka.changelog import Restored
+from connector.kafka.membership import Event
+from connector.kafka.record import Record
+from connector.kafka.transaction import Committed
+from connector.records.request import Request, RequestKind, request_record
+from connector.records.source_offset import SourceOffset, offset_key, read_offset
+from connector.source.outcome import Unchanged
+from connector.source.partition import OwnedPartition, ScheduledSource, Surroundings, now
+from connector.source.restore import Restorer
+from connector.source.source import Source
+from connector.source.tasks.generate import Schedule
+from connector.source.tasks.oci_sync import Output
+from connector.status import Status
+from connector.telemetry import Telemetry
+from tests.source.test_release import SOURCE
+
+OFFSETS = SOURCE.offsets_topic
+DIGEST = "sha256:" + "a" * 64
+A = replace(SOURCE, name="a", topic="oci.a", offset_key=offset_key("f", SOURCE.artifact))
+B = replace(SOURCE, flow="g", name="b", topic="oci.b", offset_key=offset_key("g", SOURCE.artifact))
+SELDOM = Schedule(timedelta(hours=1), timedelta(0))
+SOON = Schedule(timedelta(milliseconds=1), timedelta(0))
+
+Look = Callable[[SourceOffset | None, Output], Awaitable[Unchanged]]
+
+
+class Topic:
+    """The offsets topic of one partition, and empty topics beside it."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, Record] = {}
+
+    async def read(self, topic: str, partitions: Sequence[int], keep: Callable[[Record], Any]) -> dict[int, Any]:
+        entries = {key: keep(record) for key, record in self.records.items()} if topic == OFFSETS else {}
+        return {number: Restored(0, entries) for number in partitions}
+
+    async def is_empty(self, topic: str, partition: int) -> bool:
+        return True
+
+
+@dataclass
+class Writer:
+    """Writes into the topic, and keeps at most one producer ready, as Transactions does."""
+
+    topic: Topic
+    made: int = 0
+    thrown_away: int = 0
+    is_ready: bool = False
+    in_doubt: bool = False
+
+    def restored(self) -> None:
+        pass
+
+    async def initialise(self, limits: Mapping[str, int | None]) -> None:
+        if not self.is_ready:
+            self.is_ready = True
+            self.made += 1
+
+    async def discard(self) -> None:
+        if self.is_ready:
+            self.is_ready = False
+            self.thrown_away += 1
+
+    async def commit(
+        self, records: Iterable[Record], offset: Record, position: int, limits: Mapping[str, int | None]
+    ) -> Committed:
+        await self.initialise(limits)
+        self.is_ready = False
+        for record in (*records, offset):
+            if record.value is None:
+                self.topic.records.pop(record.key, None)
+            else:
+                self.topic.records[record.key] = record
+        return Committed(1, 1, 0.0)
+
+
+@dataclass
+class Ticker:
+    """A tick that does what the test says."""
+
+    source: Source
+    look: Look
+    schedule: Schedule = SELDOM
+
+    async def tick(
+        self, previous: SourceOffset | None, known_paths: Mapping[str, str], output: Output, *, force: bool = False
+    ) -> Unchanged:
+        return await self.look(previous, output)
+
+
+@dataclass
+class Scene:
+    topic: Topic
+    writer: Writer
+    partition: OwnedPartition
+    asked: list[frozenset[str]]
+    status: Status
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def running(*tickers: Ticker, topic: Topic | None = None) -> AsyncIterator[Scene]:
+    """The partition, while its task runs."""
+    asked: list[frozenset[str]] = []
+
+    async def limits(names: Collection[str]) -> Mapping[str, int | None]:
+        asked.append(frozenset(names))
+        return dict.fromkeys(names)
+
+    topic = topic or Topic()
+    changelog: Any = topic
+    status, telemetry = Status("w", now()), Telemetry()
+    around = Surroundings(
+        status=status, telemetry=telemetry, restorer=Restorer(changelog, OFFSETS), limits=limits,
+        offsets_topic=OFFSETS, restoring=asyncio.Semaphore(1), once=False, failures={},
+    )  # fmt: skip
+    made: list[Any] = list(tickers)
+    sources = tuple(ScheduledSource(ticker, ticker.schedule) for ticker in made)
+    for one in sources:
+        status.register_source(one.id, now(), artifact=one.source.artifact, tag=None, partition=0)
+    writer = Writer(topic)
+    partition = OwnedPartition(0, sources, writer, around)
+    partition.happened(Event.ASSIGNED)
+    async with asyncio.timeout(5):
+        task = asyncio.create_task(partition.run())
+        try:
+            yield Scene(topic, writer, partition, asked, status, telemetry)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def requested(kind: RequestKind, source: Source) -> Record:
+    request = Request(kind, source.flow, source.artifact, id="r", at=1, by="somebody", digest=DIGEST)
+    return request_record(OFFSETS, 1, request)
+
+
+def refused() -> RegistryError:
+    return RegistryError(reason="NotFound", doing="resolving", cause="404", remedy="push it")
+
+
+async def nothing(previous: SourceOffset | None, output: Output) -> Unchanged:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_tick_that_ends_leaves_its_sibling_the_producer_that_is_ready() -> None:
+    looks = 0
+    prepared, short_ended, committed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def long(previous: SourceOffset | None, output: Output) -> Unchanged:
+        await output.prepare()
+        prepared.set()
+        await short_ended.wait()
+        await output.commit((), Record(OFFSETS, 0, A.offset_key, None))
+        committed.set()
+        return await nothing(previous, output)
+
+    async def short(previous: SourceOffset | None, output: Output) -> Unchanged:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await prepared.wait()
+            raise refused()
+        short_ended.set()  # the first look is over, with all that follows it
+        return await nothing(previous, output)
+
+    async with running(Ticker(A, long), Ticker(B, short, SOON)) as scene:
+        await committed.wait()
+
+        assert (scene.writer.made, scene.writer.thrown_away) == (1, 0)
+
+
+async def test_the_last_source_at_work_throws_a_producer_away_that_nobody_used() -> None:
+    looks, again = 0, asyncio.Event()
+
+    async def fails(previous: SourceOffset | None, output: Output) -> Unchanged:
+        await output.prepare()
+        raise refused()
+
+    async def fails_and_looks_again(previous: SourceOffset | None, output: Output) -> Unchanged:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            return await fails(previous, output)
+        again.set()
+        return await nothing(previous, output)
+
+    async with running(Ticker(A, fails), Ticker(B, fails_and_looks_again, SOON)) as scene:
+        await again.wait()
+
+        assert not scene.writer.is_ready
+        assert scene.writer.made == scene.writer.thrown_away
+
+
+async def test_only_the_topics_of_a_partitions_own_sources_are_asked_about() -> None:
+    looked = asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        looked.set()
+        return await nothing(previous, output)
+
+    async with running(Ticker(A, look)) as scene:
+        await looked.wait()
+
+        assert scene.asked == [{OFFSETS, A.topic}]
+
+
+async def test_a_digest_that_is_set_before_the_first_pull_counts_for_the_next_tick() -> None:
+    looked: list[SourceOffset | None] = []
+    done = asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        looked.append(previous)
+        done.set()
+        return await nothing(previous, output)
+
+    topic = Topic()
+    record = requested(RequestKind.SET, A)
+    topic.records[record.key] = record
+    async with running(Ticker(A, look), topic=topic):
+        await done.wait()
+
+    written = topic.records[A.offset_key]
+    assert [offset.settings for offset in looked if offset is not None] == [A.settings]
+    assert read_offset(written.key, written.value or b"").settings == A.settings
+    assert record.key not in topic.records
