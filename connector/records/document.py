@@ -6,6 +6,8 @@ Content that is not UTF-8 stands as base64 (RFC 4648, section 4), and the header
 import base64
 import json
 from collections.abc import Mapping
+from io import BytesIO
+from json.encoder import encode_basestring
 from typing import Any
 
 from connector.errors import OutputError
@@ -23,20 +25,36 @@ from connector.records.file_record import (
     read_reference_bytes,
     split_file_key,
 )
+from connector.records.file_text import FileText, file_text
 
 FIELDS = ("path", "content", "digest", "artifact_digest")
-_BASE64: Headers = ((CONTENT_ENCODING, b"base64"),)
 
 
-def document_of(file: FileRecord, content: bytes) -> tuple[dict[str, str], Headers]:
-    """The four fields in their order, and the header that they may need."""
-    headers: Headers = ()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        text, headers = base64.b64encode(content).decode("ascii"), _BASE64
-    fields = (file.path, text, file.digest, file.pull.artifact_digest)
-    return dict(zip(FIELDS, fields, strict=True)), headers
+def write_document(file: FileRecord, content: bytes, before: bytes = b"", after: bytes = b"") -> tuple[bytes, Headers]:
+    """The four fields in their order, between other bytes; and the header that they may need."""
+    text, (head, tail) = file_text(content), _around(file)
+    value = BytesIO()  # grows in place, and gives its buffer away uncopied
+    value.write(before + head)
+    value.writelines(text.json_pieces())
+    value.write(tail + after)
+    return value.getvalue(), text_headers(text)
+
+
+def document_size_bytes(file: FileRecord, content: bytes) -> int:
+    """How long the document is; nothing as long is made for it."""
+    return sum(map(len, _around(file))) + file_text(content).json_size_bytes
+
+
+def text_headers(text: FileText) -> Headers:
+    """The header that says how the text is to be read, where it is not the content itself."""
+    return ((CONTENT_ENCODING, b"base64"),) if text.is_base64 else ()
+
+
+def _around(file: FileRecord) -> tuple[bytes, bytes]:
+    """What stands before the content and behind it."""
+    path, digest, artifact_digest = map(encode_basestring, (file.path, file.digest, file.pull.artifact_digest))
+    head = f'{{"path":{path},"content":"'
+    return head.encode(), f'","digest":{digest},"artifact_digest":{artifact_digest}}}'.encode()
 
 
 def compact(document: Mapping[str, Any]) -> bytes:

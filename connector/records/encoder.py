@@ -52,6 +52,10 @@ class Encoder:
             headers += cloud_event_headers(file, time_ms)
         return Record(topic, partition, key, encoded.value, headers)
 
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """How long the record's value would be; nothing as long is made for it."""
+        return self.form.value_size_bytes(file)
+
 
 class Encoding:
     """The options of one task, and where its schemas are registered (None where nothing is Avro)."""

@@ -28,6 +28,10 @@ class Format(Protocol):
         """The value (None for a tombstone) and the format's own headers. Pure."""
         ...
 
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """How long the value of `encode` would be, without making it; 0 for a tombstone. Pure."""
+        ...
+
     def decode(self, record: Record) -> FileRecord:
         """The inverse of encode; a commit record is a file without path. Raises OutputError RecordInvalid."""
         ...

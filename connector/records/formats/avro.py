@@ -5,9 +5,10 @@ and reads that one schema, so reading asks no registry.
 """
 
 from connector.kafka.record import Record
-from connector.records.avro import from_wire, to_wire
-from connector.records.document import document_of, file_of, removed_file, undecodable
+from connector.records.avro import from_wire, to_wire, wire_size_bytes
+from connector.records.document import file_of, removed_file, text_headers, undecodable
 from connector.records.file_record import CONTENT_TYPE, FileRecord
+from connector.records.file_text import FileText, file_text
 from connector.records.formats import Encoded
 from connector.records.schemas import FILE_VALUE
 
@@ -23,8 +24,14 @@ class AvroFormat:
         """Prefix and body; a tombstone has no value and no format headers."""
         if file.content is None:
             return Encoded(None, ())
-        document, headers = document_of(file, file.content)
-        return Encoded(to_wire(FILE_VALUE, schema_id, document), _HEADERS + headers)
+        text = file_text(file.content)
+        return Encoded(to_wire(FILE_VALUE, schema_id, _fields(file, text)), _HEADERS + text_headers(text))
+
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """The length of that value."""
+        if file.content is None:
+            return 0
+        return wire_size_bytes(FILE_VALUE, _fields(file, file_text(file.content)))
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""
@@ -34,6 +41,11 @@ class AvroFormat:
             return file_of(record, from_wire(FILE_VALUE, record.value))
         except ValueError as error:
             raise undecodable(record, "avro", error) from error
+
+
+def _fields(file: FileRecord, text: FileText) -> dict[str, str | FileText]:
+    artifact_digest = file.pull.artifact_digest
+    return {"path": file.path, "content": text, "digest": file.digest, "artifact_digest": artifact_digest}
 
 
 def build() -> AvroFormat:

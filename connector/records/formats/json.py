@@ -6,12 +6,12 @@ Content that is not UTF-8 stands as base64 (RFC 4648, section 4), and the header
 from connector.kafka.record import Record
 from connector.records.document import (
     checked_fields,
-    compact,
-    document_of,
+    document_size_bytes,
     file_of,
     parse_document,
     removed_file,
     undecodable,
+    write_document,
 )
 from connector.records.file_record import CONTENT_TYPE, FileRecord
 from connector.records.formats import Encoded
@@ -28,8 +28,12 @@ class JsonFormat:
         """Compact JSON in UTF-8, non-ASCII as it is; a tombstone has no value and no format headers."""
         if file.content is None:
             return Encoded(None, ())
-        document, headers = document_of(file, file.content)
-        return Encoded(compact(document), _HEADERS + headers)
+        value, headers = write_document(file, file.content)
+        return Encoded(value, _HEADERS + headers)
+
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """The length of that value."""
+        return 0 if file.content is None else document_size_bytes(file, file.content)
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""

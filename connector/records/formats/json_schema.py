@@ -9,11 +9,12 @@ from connector.records.document import (
     FIELDS,
     checked_fields,
     compact,
-    document_of,
+    document_size_bytes,
     file_of,
     parse_document,
     removed_file,
     undecodable,
+    write_document,
 )
 from connector.records.file_record import CONTENT_TYPE, FileRecord
 from connector.records.formats import Encoded
@@ -40,8 +41,14 @@ class JsonSchemaFormat:
         """The document of `json` in its envelope; a tombstone has no value and no format headers."""
         if file.content is None:
             return Encoded(None, ())
-        document, headers = document_of(file, file.content)
-        return Encoded(self._prefix + compact(document) + b"}", _HEADERS + headers)
+        value, headers = write_document(file, file.content, self._prefix, b"}")
+        return Encoded(value, _HEADERS + headers)
+
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """The length of that value."""
+        if file.content is None:
+            return 0
+        return len(self._prefix) + document_size_bytes(file, file.content) + 1
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""

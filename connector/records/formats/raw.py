@@ -22,6 +22,10 @@ class RawFormat:
             return Encoded(None, ())
         return Encoded(file.content, ((CONTENT_TYPE, (file.media_type or _OCTETS).encode()),))
 
+    def value_size_bytes(self, file: FileRecord) -> int:
+        """The length of the content."""
+        return len(file.content or b"")
+
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""
         _, path = split_file_key(record.key)
