@@ -16,7 +16,10 @@ from connector.http_client import HttpClient, HttpFailure, HttpOptions, Transpor
 from tests.certificates import self_signed
 from tests.fakes.registry import FakeRegistry
 
-pytestmark = pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+pytestmark = [
+    pytest.mark.parametrize("transport", ["aiohttp", "httpx"]),
+    pytest.mark.filterwarnings("error::DeprecationWarning"),
+]
 
 
 @pytest_asyncio.fixture
@@ -43,6 +46,46 @@ async def test_only_what_was_given_goes_over_the_wire(client: HttpClient, fake: 
     [seen] = fake.requests
     assert set(seen.headers) <= {"host", "content-length", "x-mine", "connection"}
     assert seen.body == b"body"
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1"])
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/a%2Fb/%7Ec", "/a;b;/c+d?x=%2f%20+;:@!$'()*,=~&y=%zz&k", "/a/../b//c/./d?%41=%e4", '/a?"<>[]|^`{}\\'],
+)
+async def test_a_url_is_sent_byte_for_byte_so_that_its_signature_holds(
+    client: HttpClient, fake: FakeRegistry, target: str, address: str | None
+) -> None:
+    async with await client.send("GET", fake.url + target, {}, address=address):
+        pass
+
+    assert [seen.target for seen in fake.requests] == [target]
+
+
+async def test_a_pinned_name_that_is_part_of_the_scheme_is_replaced_as_a_host(
+    client: HttpClient, fake: FakeRegistry
+) -> None:
+    port = fake.address.partition(":")[2]
+    async with await client.send("GET", f"http://h:{port}/h:{port}", {}, address="127.0.0.1"):
+        pass
+
+    [seen] = fake.requests
+    assert (seen.headers["host"], seen.target) == (f"h:{port}", f"/h:{port}")
+
+
+@pytest.mark.parametrize("target", ["/a%2Fb/%7Ec?x=%2f%20+;", "/a b", "/a\r\nX: 1", "/é", "/a\x7f"])
+async def test_through_a_proxy_a_url_is_sent_byte_for_byte_or_not_at_all(
+    transport: TransportName, fake: FakeRegistry, target: str
+) -> None:
+    url = f"http://registry.invalid{target}"
+    async with HttpClient(HttpOptions(proxy=fake.url), transport) as client:
+        if "%2F" in target:
+            await get(client, url)
+        else:
+            with pytest.raises(HttpFailure, match="URL"):
+                await get(client, url)
+
+    assert [seen.target for seen in fake.requests] == ([url] if "%2F" in target else [])
 
 
 async def test_bodies_are_the_bytes_of_the_wire(client: HttpClient, fake: FakeRegistry) -> None:
@@ -262,6 +305,18 @@ async def test_the_login_of_a_proxy_is_for_the_proxy(transport: TransportName, f
     [seen] = fake.requests
     assert seen.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"ci:a@b").decode()
     assert "authorization" not in seen.headers
+
+
+async def test_the_login_of_a_proxy_goes_with_the_connect_of_a_tunnel(
+    transport: TransportName, fake: FakeRegistry
+) -> None:
+    async with HttpClient(HttpOptions(proxy=fake.url.replace("http://", "http://ci:a%40b@")), transport) as client:
+        with pytest.raises(HttpFailure):  # the fake builds no tunnels
+            await get(client, "https://registry.invalid/v2/")
+
+    [seen] = fake.requests
+    assert (seen.method, seen.target) == ("CONNECT", "registry.invalid:443")
+    assert seen.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"ci:a@b").decode()
 
 
 def test_gunzip_takes_one_whole_stream_and_no_more(transport: TransportName) -> None:

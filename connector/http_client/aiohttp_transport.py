@@ -5,6 +5,8 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import unquote, urlsplit
 
+from yarl import URL
+
 from connector.http_client.transport import (
     CONNECTIONS,
     IDLE_SECONDS,
@@ -35,7 +37,7 @@ class AiohttpTransport:
     """One session. Redirects, cookies and encodings are left alone."""
 
     def __init__(self, options: HttpOptions, tls: ssl.SSLContext) -> None:
-        proxy, login = _proxy(options.proxy)
+        proxy, self._proxy_login = _proxy(options.proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls, keepalive_timeout=IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -49,13 +51,22 @@ class AiohttpTransport:
             trust_env=False,
             auto_decompress=False,
             proxy=proxy,
-            proxy_auth=login,
         )
 
     async def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, name: str) -> Answer:
+        tunnel: dict[str, str] = {}
+        if self._proxy_login:  # a plain request is the proxy's own; of a tunnel only its CONNECT is
+            login = {"Proxy-Authorization": self._proxy_login}
+            headers, tunnel = (headers, login) if url.startswith("https:") else (headers | login, {})
         try:
             response = await self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, server_hostname=name or None
+                method,
+                URL(url, encoded=True),  # aiohttp would write it anew otherwise, and a signed URL is then another one
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                server_hostname=name or None,
+                proxy_headers=tunnel or None,
             )
         except _FOREIGN as error:
             raise _failure(error) from error
@@ -82,13 +93,13 @@ class _Body:
         self._response.release()  # closes the connection where something is left on it
 
 
-def _proxy(url: str | None) -> tuple[str | None, aiohttp.BasicAuth | None]:
-    """The proxy's URL without its login, and the login."""
+def _proxy(url: str | None) -> tuple[str | None, str]:
+    """The proxy's URL without its login, and the login as a header; empty where there is none."""
     parts = urlsplit(url or "")
     if parts.username is None:
-        return url, None
+        return url, ""
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return bare, aiohttp.BasicAuth(unquote(parts.username), unquote(parts.password or ""), "utf-8")
+    return bare, aiohttp.encode_basic_auth(unquote(parts.username), unquote(parts.password or ""))
 
 
 def _failure(error: Exception) -> HttpFailure:

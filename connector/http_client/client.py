@@ -1,6 +1,7 @@
 """The client of one set of options, and its responses: addresses that were checked, bounds in time and size."""
 
 import asyncio
+import re
 import ssl
 import time
 import zlib
@@ -24,6 +25,7 @@ from connector.http_client.transport import (
 
 TransportName = Literal["aiohttp", "httpx"]
 
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _DEFAULT_OPTIONS = HttpOptions()
 _SLOW_WINDOW_SECONDS = 60.0
 _SLOWEST_BYTES_PER_SECOND = 10_000
@@ -140,18 +142,22 @@ class HttpClient:
     ) -> Response:
         """The response's head; its body is read through it. Raises HttpFailure.
 
+        The URL goes over the wire byte for byte, so it must be visible ASCII.
         `address`: connect to this IP address and nowhere else, while name and certificate stay those of the URL.
         """
         sent = dict(headers)
         try:
+            if not _VISIBLE.fullmatch(url):
+                raise ValueError("the URL holds a character that cannot be sent as it is")
             parts = urlsplit(url)
-            port, target, name = parts.port, url, ""
+            port, where, name = parts.port, parts.netloc, ""
             if address is not None and parts.hostname is not None:
                 literal = f"[{address}]" if ":" in address else address
-                target = parts._replace(netloc=literal if port is None else f"{literal}:{port}").geturl()
+                where = literal if port is None else f"{literal}:{port}"
                 sent["Host"] = parts.netloc
                 if parts.scheme == "https":
                     name = parts.hostname
+            target = f"{parts.scheme}://{where}{url.partition('//')[2][len(parts.netloc) :]}"
             transport = self._transport(parts.scheme, pinned=address is not None)
             async with asyncio.timeout(self._options.head_seconds):
                 answer = await transport.send(method, target, sent, body, name)

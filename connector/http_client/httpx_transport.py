@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -31,6 +32,7 @@ class HttpxTransport:
             proxy=httpx.Proxy(options.proxy) if options.proxy else None,
             trust_env=False,
         )
+        self._has_proxy = options.proxy is not None
         self._timeout = {
             "connect": options.connect_seconds,
             "read": options.silence_seconds,
@@ -42,12 +44,22 @@ class HttpxTransport:
         extensions: dict[str, object] = {"timeout": self._timeout} | ({"sni_hostname": name} if name else {})
         with _failures():
             request = httpx.Request(method, url, headers=headers, content=body, extensions=extensions)
+            self._keep_target(request, url)
             response = await self._transport.handle_async_request(request)
             answer = Answer(response.status_code, response.headers.raw, _Body(response))
             if method == "HEAD":  # httpcore keeps only connections whose response was read to its end
                 async for _ in answer.body:
                     pass
         return answer
+
+    def _keep_target(self, request: httpx.Request, url: str) -> None:
+        """Send the path and query of the URL as they are; httpx would write some of them anew. Raises HttpFailure."""
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if not self._has_proxy:
+            request.extensions["target"] = target.encode("ascii")
+        elif request.url.raw_path != target.encode("ascii"):  # with a proxy that extension would change the CONNECT too
+            raise HttpFailure("protocol", "httpx would send another URL to the proxy; use the aiohttp transport")
 
     async def aclose(self) -> None:
         await self._transport.aclose()

@@ -14,7 +14,7 @@ import base64
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from connector.oci.challenge import Challenge
 from connector.oci.secret import Credential, Secret
@@ -171,7 +171,8 @@ def _token(body: bytes) -> tuple[str, float]:
 
 def _with_query(realm: str, parameters: list[tuple[str, str]]) -> str:
     parts = urlsplit(realm)
-    return parts._replace(query=urlencode([*parse_qsl(parts.query, keep_blank_values=True), *parameters])).geturl()
+    query = "&".join(part for part in (parts.query, urlencode(parameters)) if part)  # what stands there stays as it is
+    return parts._replace(query=query, fragment="").geturl()
 
 
 def _form(parameters: list[tuple[str, str]], secret: list[tuple[str, str]]) -> Secret:

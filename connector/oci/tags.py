@@ -7,7 +7,7 @@ Rules. (1) Pages are followed by `Link`, on the same origin and path only, or by
 
 import logging
 import re
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from connector.errors import RegistryError
 from connector.http_client import HttpFailure, Response
@@ -90,7 +90,8 @@ def _next_query(link: str, path: str, page: list[str]) -> str | None:
     match = _LINK.match(link)
     if match is None or not page:
         return None
-    target = urlsplit(urljoin(f"https://registry.invalid{path}", match[1]))
+    link_target: str = match[1]
+    target = urlsplit(urljoin(f"https://registry.invalid{path}", link_target))
     if target.netloc == "registry.invalid" and target.path == path:
-        return urlencode(parse_qsl(target.query)[:10])
+        return target.query  # as it is: it may be a cursor that the registry has signed
     return urlencode({"n": _PAGE_SIZE, "last": page[-1]})  # Artifactory has sent links that lead elsewhere

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")  # a name, or an address as urlsplit has it
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 # Registries whose realm is under another domain, and rightly so.
@@ -125,12 +126,17 @@ def scheme_for(host: str, plain_http: bool | None) -> str:
 
 
 def resolve_location(current: str, location: str) -> str:
-    """The absolute URL of a Location header. Raises ValueError where it is absent or no http(s) URL."""
+    """The absolute URL of a Location header, byte for byte where it is one, without its fragment.
+
+    Raises ValueError where it is absent or no http(s) URL.
+    """
     if not location:
         raise ValueError("the redirect has no Location")
     if any(ord(character) < 32 for character in location):  # urljoin drops some of them in silence
         raise ValueError("its Location holds a control character")
-    url = urljoin(current, location).partition("#")[0]
+    # urljoin loses an empty parameter or query of an absolute URL, and the signature with it.
+    url = location if _ABSOLUTE.match(location) else urljoin(current, location)
+    url = url.partition("#")[0]
     origin_of(url)
     return url
 

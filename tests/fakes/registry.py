@@ -50,13 +50,17 @@ def sha256(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it came: method, path with query, headers in lower case, connection number, body."""
+    """One request as it came: method, path with query, headers in lower case, connection number, body.
+
+    `target` is the request's target, byte for byte, while the path is decoded as servers do.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     connection: int
     body: bytes
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +394,7 @@ class FakeRegistry:
         peer = str(request.transport.get_extra_info("peername")) if request.transport else ""
         connection = self._connections.setdefault(peer, len(self._connections))
         headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Seen(request.method, path, headers, connection, await request.read())
+        seen = Seen(request.method, path, headers, connection, await request.read(), request.raw_path)
         with self._news:
             self.requests.append(seen)
             self._news.notify_all()

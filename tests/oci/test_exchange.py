@@ -310,6 +310,26 @@ async def test_an_endless_token_is_cut(hosts: Hosts, login: Path) -> None:
             await head(hosts, fake, login)
 
 
+async def test_the_signed_url_of_a_redirect_is_asked_byte_for_byte(
+    hosts: Hosts, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    target = "/storage/x%2Fy%7Ez;/" + published.layers[0] + "?X-Sig=a%2Fb+c%20d;e~f&empty="
+    fake.redirect(other.url + target, on="/blobs/")
+    other.blobs = fake.blobs
+
+    assert await blob(hosts, fake, published) == FILES["a.yaml"]
+    assert [seen.target for seen in other.requests] == [target]
+
+
+async def test_a_redirect_that_is_not_ascii_is_refused(hosts: Hosts, fake: FakeRegistry) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    fake.redirect("/storage/é", on="/blobs/")
+
+    with pytest.raises(RegistryError, match="outside of ASCII"):
+        await blob(hosts, fake, published)
+
+
 @pytest.mark.parametrize(
     ("location", "cause"),
     [

@@ -137,6 +137,11 @@ def test_a_redirect_to_where_blobs_live_is_followed(
     )
 
 
+@pytest.mark.parametrize("location", ["https://h/a;", "https://h/a?", "HTTPS://h/a/../b?x=%2F%7e+;#part"])
+def test_an_absolute_location_stays_as_it_is_but_for_its_fragment(location: str) -> None:
+    assert resolve_location("https://r.example/v2/", location) == location.partition("#")[0]
+
+
 @pytest.mark.parametrize("location", ["", "ftp://x/y", "file:///etc/passwd", "https://u:p@h/x", "https://h/\r\nX"])
 def test_a_location_that_is_no_place_is_an_error(location: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
