@@ -66,16 +66,7 @@ class BlobCache:
     def store(self, blobs: Sequence[Blob]) -> None:
         """Keep these blobs, as far as they fit. Never raises for the cache's sake."""
         with self._forgiving(), self._open() as database:
-            now = time.time()
-            rows: list[tuple[Digest, int, float, bytes | None]] = []
-            for blob in blobs:
-                if blob.size_bytes > self._limit // 2:
-                    continue
-                small = blob.size_bytes <= SMALL_BYTES
-                if not small and not self._keep_file(blob):
-                    continue
-                rows.append((blob.digest, blob.size_bytes, now, blob.read() if small else None))
-            database.executemany("insert or replace into blobs values (?, ?, ?, ?)", rows)
+            database.executemany("insert or replace into blobs values (?, ?, ?, ?)", self._rows(blobs))
             self._evict(database)
             self._sweep(database)
 
@@ -83,6 +74,17 @@ class BlobCache:
         """How many bytes of blobs it holds."""
         with self._open() as database:
             return int(database.execute("select coalesce(sum(size), 0) from blobs").fetchone()[0])
+
+    def _rows(self, blobs: Sequence[Blob]) -> Iterator[tuple[Digest, int, float, bytes | None]]:
+        """The row of each blob that is to be kept. One at a time: the small ones of a pull together may be 200 MB."""
+        now = time.time()
+        for blob in blobs:
+            if blob.size_bytes > self._limit // 2:
+                continue
+            if blob.size_bytes <= SMALL_BYTES:
+                yield blob.digest, blob.size_bytes, now, blob.read()
+            elif self._keep_file(blob):
+                yield blob.digest, blob.size_bytes, now, None
 
     def _verified(self, layer: Descriptor, data: bytes | None, spool: Spool) -> Blob | None:
         if data is not None:

@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import sqlite3
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,26 @@ def test_a_file_that_a_crash_left_without_a_row_is_removed_in_time(tmp_path: Pat
         cache.store([keep(spool, b"z")])
     assert not orphan.exists()
     assert len(list((tmp_path / "cache" / "files").iterdir())) == 1
+
+
+def test_many_small_blobs_are_never_in_memory_together(tmp_path: Path, spool: Spool) -> None:
+    contents = [content(seed, SMALL_BYTES) for seed in range(40)]
+    cache, descriptors = BlobCache(tmp_path / "cache", 1 << 30), [descriptor(data) for data in contents]
+    blobs = [keep(spool, data) for data in contents]  # four of them fit the spool's budget, the others are on disk
+    del contents
+
+    tracemalloc.start()
+    try:
+        cache.store(blobs)
+        stored = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        found = cache.load(descriptors, Spool(MemoryBudget(0), SpoolDirectory(tmp_path / "spool")))
+        loaded = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(found) == 40
+    assert max(stored, loaded) < 6 * SMALL_BYTES
 
 
 def _store_many(directory: Path, seed: int) -> None:
