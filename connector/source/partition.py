@@ -8,9 +8,8 @@ worker. (4) Cancelling the task of `run` waits for a commit that is under way, a
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -24,12 +23,9 @@ from connector.records.source_offset import SourceOffset, offset_key
 from connector.source.answer import answer, asked_offset, offset_effect
 from connector.source.desk import Desk
 from connector.source.outcome import Pull, Unchanged
-from connector.source.restore import Restorer, readable_request
-from connector.source.source import Source
-from connector.source.tasks.generate import Schedule
-from connector.source.tasks.oci_sync import OciSync
-from connector.status import Delivered, PartitionState, SourceId, Status
-from connector.telemetry import Telemetry
+from connector.source.restore import readable_request
+from connector.source.surroundings import Limits, ScheduledSource, Surroundings
+from connector.status import Delivered, PartitionState
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,40 +34,6 @@ _LOOK_AGAIN = {"Fenced", "NotOwner", "TopicMissing"}
 _LONGEST_BACKOFF_SECONDS = 30.0
 # A rebalance under way revokes the partition within this time; restoring at once would only be fenced again.
 _LOOK_AGAIN_SECONDS = 1.0
-
-Limits = Mapping[str, int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledSource:
-    """A source and when it ticks."""
-
-    ticker: OciSync
-    schedule: Schedule
-
-    @property
-    def source(self) -> Source:
-        """What it follows."""
-        return self.ticker.source
-
-    @property
-    def id(self) -> SourceId:
-        """Its name in status and metrics."""
-        return SourceId(self.source.flow, self.source.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all partitions of a worker share. `limits` asks for max.message.bytes of the topics it is given."""
-
-    status: Status
-    telemetry: Telemetry
-    restorer: Restorer
-    limits: Callable[[Collection[str]], Awaitable[Limits]]
-    offsets_topic: str
-    restoring: asyncio.Semaphore
-    once: bool
-    failures: dict[SourceId, OciSyncError]
 
 
 class OwnedPartition:

@@ -1,7 +1,8 @@
 """The source half of one process: a member of the group that owns partitions and runs their sources.
 
 Rules. (1) `revoked` returns only when nothing of the partition is written any more. (2) With `once`, every owned source
-ticks one time, and `run` returns what failed. (3) Only a membership that can never recover ends the worker.
+ticks one time, and `run` returns what failed; where other members hold them all, it says so and fails. (3) Only a
+membership that can never recover ends the worker.
 """
 
 import asyncio
@@ -21,8 +22,9 @@ from connector.kafka.topics import Topics
 from connector.records.request import REQUEST_PREFIX
 from connector.records.worker_notice import NOTICE_PARTITION, WorkerNotice, left_record, notice_record, read_notice
 from connector.source.group import Group, writes_of
-from connector.source.partition import Limits, OwnedPartition, ScheduledSource, Surroundings, now
+from connector.source.partition import OwnedPartition, now
 from connector.source.restore import Restorer
+from connector.source.surroundings import Limits, ScheduledSource, Surroundings
 from connector.status import SourceId, Status
 from connector.telemetry import Telemetry
 
@@ -47,6 +49,7 @@ class Worker:
         telemetry: Telemetry,
         *,
         once: bool = False,
+        join_seconds: float = _JOIN_SECONDS,
     ) -> None:
         self._sources = {scheduled.id: scheduled for scheduled in sources}
         self._clients = clients
@@ -57,10 +60,14 @@ class Worker:
         self._telemetry = telemetry
         self._notice = WorkerNotice(clients.client_id, clients.client_id, _sources_by_flow(sources))
         self._once = once
+        self._join_seconds = join_seconds
         self._owned: dict[int, OwnedPartition] = {}
         self._assigned = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._ticked: set[SourceId] = set()
         self._finished = asyncio.Event()
         self._doubt = asyncio.Event()
+        self._joined = False
         self._fatal: OutputError | None = None
         self._group_error: OutputError | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -119,6 +126,7 @@ class Worker:
                     task.cancel()
         self._status.group_left()
         await self._leave()
+        self._tell_who_ticks_the_rest(stop)
         if self._fatal is not None:
             raise self._fatal
         return self.failures
@@ -153,7 +161,10 @@ class Worker:
             partition.task = self._tasks.create_task(self._run_partition(partition), name=f"partition-{number}")
         sources = sum(len(self._owned[number].sources) for number in partitions)
         _LOG.debug("assigned %d partitions with %d sources", len(partitions), sources)
+        self._joined, self._group_error = True, None
         self._assigned.set()
+        self._changed.set()
+        self._finish_once()
 
     async def revoked(self, partitions: frozenset[int], *, lost: bool) -> None:
         """End the partitions' pulls; a commit under way is waited for, the rest is aborted."""
@@ -168,6 +179,7 @@ class Worker:
             await asyncio.wait(tasks)
         for partition in given_up:
             partition.happened(Event.DRAINED)
+        self._changed.set()
         _LOG.debug("gave up %d partitions", len(given_up))
 
     async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
@@ -222,8 +234,13 @@ class Worker:
 
     async def _run_partition(self, partition: OwnedPartition) -> None:
         await partition.run()
-        others = (other for other in self._owned.values() if other is not partition)
-        if self._once and all(other.task is not None and other.task.done() for other in others):
+        self._ticked.update(one.id for one in partition.sources)
+        self._finish_once(partition)
+
+    def _finish_once(self, ended: OwnedPartition | None = None) -> None:
+        """With `once`: end when sources of ours have ticked, and none that is ours now has its tick before it."""
+        others = (other for other in self._owned.values() if other is not ended)
+        if self._once and self._ticked and all(other.task is not None and other.task.done() for other in others):
             self._finished.set()
 
     async def _limits(self, names: Collection[str]) -> Limits:
@@ -239,27 +256,48 @@ class Worker:
         return {name: topic.max_message_bytes for name, topic in found.items()}
 
     async def _until_done(self, stop: asyncio.Event) -> None:
-        if self._once:
-            await self._until_assigned()
-        waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._finished)]
+        ends = [asyncio.ensure_future(event.wait()) for event in (stop, self._finished)]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                # A single run may have to wait for a member that leaves, or whose session runs out.
+                waits_for_sources = self._once and not any(partition.sources for partition in self._owned.values())
+                patience = self._join_seconds if waits_for_sources else None
+                changed = asyncio.ensure_future(self._changed.wait())
+                done, _ = await asyncio.wait([*ends, changed], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                if not done:
+                    raise self._group_error or self._nothing_to_tick()
+                if not done.isdisjoint(ends):
+                    return
+                self._changed.clear()
         finally:
-            for wait in waits:
-                wait.cancel()
+            for end in ends:
+                end.cancel()
 
-    async def _until_assigned(self) -> None:
-        try:
-            async with asyncio.timeout(_JOIN_SECONDS):
-                await self._assigned.wait()
-        except TimeoutError:
-            raise self._group_error or OutputError(
-                reason="KafkaUnreachable",
-                doing=f"joining consumer group {self._group.name}",
-                cause=f"no partition was assigned within {_JOIN_SECONDS:.0f} s",
-                remedy="look at the group: kafka-consumer-groups.sh --describe --group "
-                f"{self._group.name} --members (operator)",
-            ) from None
+    def _nothing_to_tick(self) -> OutputError:
+        look = f"kafka-consumer-groups.sh --describe --group {self._group.name} --members"
+        if self._joined:
+            return OutputError(
+                reason="GroupInUse",
+                doing=f"a single run in consumer group {self._group.name}",
+                cause=f"other members hold the partitions of all its sources, and gave none up in "
+                f"{self._join_seconds:.0f} s",
+                remedy=f"let those members tick them (oci-sync trigger), or stop them: {look} (operator)",
+            )
+        return OutputError(
+            reason="KafkaUnreachable",
+            doing=f"joining consumer group {self._group.name}",
+            cause=f"no partition was assigned within {self._join_seconds:.0f} s",
+            remedy=f"look at the group: {look} (operator)",
+        )
+
+    def _tell_who_ticks_the_rest(self, stop: asyncio.Event) -> None:
+        others = self._sources.keys() - self._ticked
+        if self._once and others and not stop.is_set() and self._fatal is None:
+            names = ", ".join("/".join(one) for one in sorted(others)[:5]) + (", …" if len(others) > 5 else "")
+            _LOG.warning(
+                "other members of the group tick %d sources, which were not ticked here: %s", len(others), names
+            )
 
     async def _leave(self) -> None:
         """Take our notice back; a worker that cannot is told from the living by its client id."""

@@ -22,8 +22,8 @@ from connector.records.encoder import build_format as build_format
 from connector.records.source_offset import offset_key, settings_fingerprint
 from connector.source.group import Group
 from connector.source.outcome import Progress, silent
-from connector.source.partition import ScheduledSource
 from connector.source.source import Source
+from connector.source.surroundings import ScheduledSource
 from connector.source.tasks import generate, oci_sync
 from connector.source.worker import Worker
 from connector.telemetry import traceparent, uuid7

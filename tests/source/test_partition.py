@@ -15,9 +15,10 @@ from connector.kafka.transaction import Committed
 from connector.records.request import Request, RequestKind, request_record
 from connector.records.source_offset import SourceOffset, offset_key, read_offset
 from connector.source.outcome import Unchanged
-from connector.source.partition import OwnedPartition, ScheduledSource, Surroundings, now
+from connector.source.partition import OwnedPartition, now
 from connector.source.restore import Restorer
 from connector.source.source import Source
+from connector.source.surroundings import ScheduledSource, Surroundings
 from connector.source.tasks.generate import Schedule
 from connector.source.tasks.oci_sync import Output
 from connector.status import Status

@@ -293,3 +293,18 @@ def test_at_least_once_says_so_and_writes_no_transaction(
     assert table_of(product.read()) == RELEASE_2
     # Without transactions there are no control records between the pulls.
     assert [record.offset for record in product.read()] == list(range(3 + 4 + 4))
+
+
+def test_two_single_runs_that_share_one_partition_both_end(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    product = make(
+        tmp_path, kafka, registry, unique, worker={"offsets": {"topic": f"offsets-{unique}", "partitions": 1}}
+    )
+    push(oras, product, RELEASE_1)
+
+    with product.running("--once", "--join") as one, product.running("--once", "--join") as other:
+        codes = [run.process.wait(60) for run in (one, other)]
+
+    assert codes == [0, 0], one.text() + other.text()
+    assert len(pulls_of(product.read())) == 1

@@ -1,0 +1,47 @@
+"""What the partitions of a worker work with: sources that have a beat, and what all partitions share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from connector.errors import OciSyncError
+from connector.source.restore import Restorer
+from connector.source.source import Source
+from connector.source.tasks.generate import Schedule
+from connector.source.tasks.oci_sync import OciSync
+from connector.status import SourceId, Status
+from connector.telemetry import Telemetry
+
+Limits = Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSource:
+    """A source and when it ticks."""
+
+    ticker: OciSync
+    schedule: Schedule
+
+    @property
+    def source(self) -> Source:
+        """What it follows."""
+        return self.ticker.source
+
+    @property
+    def id(self) -> SourceId:
+        """Its name in status and metrics."""
+        return SourceId(self.source.flow, self.source.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all partitions of a worker share. `limits` asks for max.message.bytes of the topics it is given."""
+
+    status: Status
+    telemetry: Telemetry
+    restorer: Restorer
+    limits: Callable[[Collection[str]], Awaitable[Limits]]
+    offsets_topic: str
+    restoring: asyncio.Semaphore
+    once: bool
+    failures: dict[SourceId, OciSyncError]
