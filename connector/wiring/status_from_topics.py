@@ -24,7 +24,7 @@ async def status_from_topics(parts: Parts) -> dict[str, Any]:
         )
     }
     sources = [_source(source, now, at) for source in now.sources]
-    sinks = [_sink(flow, lag, at) for flow, lag in lags.items()]
+    sinks = [_sink(flow, lag, _newest_digest(flow, now), at) for flow, lag in lags.items()]
     entries = sources + sinks
     problems = [
         f"{one['flow']}/{one.get('source') or one.get('sink')}: {one['conditions'][0]['reason']}: "
@@ -83,18 +83,33 @@ def _source(source: KnownSource, now: Known, at: datetime) -> dict[str, Any]:
     }
 
 
-def _sink(flow: str, lag: GroupLag, at: datetime) -> dict[str, Any]:
-    if lag.members == 0:
-        condition = _condition("False", "NoWorker", "no live worker runs it", at)
+def _newest_digest(flow: str, now: Known) -> str | None:
+    """The snapshot that was committed last among those of the flow's sources."""
+    offsets = [source.offset for source in now.sources if source.flow == flow and source.offset is not None]
+    return max(offsets, key=lambda offset: offset.committed_at).digest if offsets else None
+
+
+def _sink(flow: str, lag: GroupLag, newest: str | None, at: datetime) -> dict[str, Any]:
+    """Sinks commit what they applied: without lag the stores have the newest snapshot; with it, nobody knows which."""
+    digest: str | None = None
+    if not lag.topics:
+        has = "nothing was applied yet"
     elif lag.records:
-        condition = _condition("Unknown", "Lagging", f"{lag.records} records wait to be applied", at)
+        has = f"{lag.records} records wait to be applied"
     else:
-        condition = _condition("True", "CaughtUp", "everything in the topic was applied", at)
+        digest, has = newest, f"everything in the topic was applied, {newest} at last"
+    if lag.members == 0:
+        condition = _condition("False", "NoWorker", f"no live worker runs it; {has}", at)
+    elif digest is None:
+        condition = _condition("Unknown", "Lagging", has, at)
+    else:
+        condition = _condition("True", "CaughtUp", has, at)
     return {
         "flow": flow,
         "sink": "all",
         "topic": ",".join(lag.topics),
         "conditions": [condition],
+        "digest": digest,
         "lag_records": lag.records,
         "problem": None,
     }
