@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connector.kafka.record import partition_for
 from connector.records.source_offset import offset_key
@@ -194,6 +195,63 @@ def test_a_worker_that_was_frozen_past_its_session_writes_nothing_when_it_wakes(
     assert [pull[0].headers["oci.artifact_digest"] for pull in pulls] == [newer.digest]
     assert_whole(pulls[0])
     assert digests(product.read(committed=False)) >= digests(product.read())
+
+
+@pytest.mark.parametrize("point", ["producer_initialised", "transaction_begun", "records_sent", "offsets_sent"])
+def test_a_worker_that_is_told_to_stop_inside_a_transaction_ends_it_before_it_leaves(
+    product: Product, fake: FakeRegistry, kafka: Broker, point: str
+) -> None:
+    fake.publish(repository(product), "prod", ONE)
+    with product.running(env={"OCI_SYNC_FAULT": f"stop:{point}"}) as worker:
+        wait_until_stopped(worker)
+        worker.process.terminate()
+        os.kill(worker.process.pid, signal.SIGCONT)
+        code = worker.process.wait(30)
+
+    assert code == 0, worker.text()
+    assert stands_open(kafka, product.topic) == stands_open(kafka, product.offsets_topic) == 0
+    pulls = pulls_of(product.read())
+    assert [offset["pull_id"] for offset in product.offsets().values()] == [pull[0].pull_id for pull in pulls]
+    # It left the group too: a single run refuses one that is at work.
+    again = product.run_once()
+    assert again.returncode == 0, again.stderr
+    (pull,) = pulls_of(product.read())
+    assert_whole(pull)
+    assert table_of(pull) == as_text(ONE)
+
+
+def test_a_transaction_that_waits_for_its_broker_is_aborted_by_a_worker_that_is_told_to_stop(
+    product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    fake.publish(repository(product), "prod", ONE)
+    with product.running(env={"OCI_SYNC_FAULT": "stop:transaction_begun"}) as worker:
+        wait_until_stopped(worker)
+        kafka.pause()
+        worker.process.terminate()
+        os.kill(worker.process.pid, signal.SIGCONT)
+        time.sleep(2)  # the signal meets the transaction while its records wait; nothing is written that could be seen
+        kafka.resume()
+        code = worker.process.wait(30)
+
+    assert code == 0, worker.text()
+    assert "before the partition was given up" in worker.text()
+    assert "reason=" not in worker.text()
+    assert stands_open(kafka, product.topic) == stands_open(kafka, product.offsets_topic) == 0
+    assert product.read() == []
+    assert product.run_once().returncode == 0
+    assert table_of(product.read()) == as_text(ONE)
+
+
+def stands_open(kafka: Broker, topic: str) -> int:
+    """How many offsets of the topic are held back from committed readers by open transactions."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    places = [TopicPartition(topic, number) for number in admin.list_topics(topic, 10).topics[topic].partitions]
+
+    def ends(isolation: IsolationLevel) -> int:
+        futures = admin.list_offsets({place: OffsetSpec.latest() for place in places}, isolation_level=isolation)
+        return sum(future.result(10).offset for future in futures.values())
+
+    return ends(IsolationLevel.READ_UNCOMMITTED) - ends(IsolationLevel.READ_COMMITTED)
 
 
 def digests(records: list[Seen]) -> set[str]:
