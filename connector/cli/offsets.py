@@ -87,7 +87,7 @@ async def _change(
         if not yes and not typer.confirm(f"{who}; go on?", err=True):
             raise typer.Exit(1)
         for one in meant:
-            done = await ask(parts, kind, one, digest=digest, wait_seconds=timeout)
+            done = await ask(parts, now, kind, one, digest=digest, wait_seconds=timeout)
             late |= not done
             typer.echo(f"{one.name}: {'done' if done else 'waits: no live worker carries it'}")
     if late:

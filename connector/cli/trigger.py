@@ -60,10 +60,9 @@ def resume(source: AnyName = None, worker_file: WorkerFile = None, url: Url = No
 
 async def _ask(kind: RequestKind, name: str | None, worker_file: Path | None, *, force: bool, timeout: float) -> None:
     async with open_parts(load_worker(worker_file)) as parts:
-        sources = (await known(parts)).sources
-        late = False
-        for source in sources if name is None else find(sources, name):
-            done = await ask(parts, kind, source, force=force, wait_seconds=timeout)
+        now, late = await known(parts), False
+        for source in now.sources if name is None else find(now.sources, name):
+            done = await ask(parts, now, kind, source, force=force, wait_seconds=timeout)
             late |= not done
             told = "paused" if kind is RequestKind.PAUSE else "done" if done else "waits: no owner has done it yet"
             typer.echo(printable(f"{source.name}: {told}"))
@@ -73,9 +72,9 @@ async def _ask(kind: RequestKind, name: str | None, worker_file: Path | None, *,
 
 async def _resume(name: str | None, worker_file: Path | None) -> None:
     async with open_parts(load_worker(worker_file)) as parts:
-        sources = (await known(parts)).sources
-        for source in sources if name is None else find(sources, name):
-            await take_back(parts, source)
+        now = await known(parts)
+        for source in now.sources if name is None else find(now.sources, name):
+            await take_back(parts, now, source)
             typer.echo(printable(f"{source.name}: resumed"))
 
 

@@ -9,7 +9,7 @@ pulls although the digest stands. (4) `paths` maps each path to a short hash of 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from connector.errors import OutputError
@@ -68,7 +68,8 @@ def offset_record(topic: str, partitions: int, flow: str, offset: SourceOffset) 
 
 def offset_value(offset: SourceOffset) -> bytes:
     """The offset as it stands in its record: compact JSON."""
-    document = {"version": VERSION, **asdict(offset)}
+    # Not `asdict`, which copies every path: 0.5 s of 0.6 s at 100,000 of them.
+    document = {"version": VERSION, **{item.name: getattr(offset, item.name) for item in fields(offset)}}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -5,7 +5,7 @@ killed leaves its notice behind, so a notice counts only while the group has a m
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from connector.kafka.record import Record
@@ -33,6 +33,12 @@ def notice_record(topic: str, notice: WorkerNotice) -> Record:
 def left_record(topic: str, name: str) -> Record:
     """The tombstone of a notice."""
     return Record(topic, NOTICE_PARTITION, _PREFIX + name.encode(), None)
+
+
+def living(notices: Iterable[WorkerNotice], members: Collection[str]) -> tuple[WorkerNotice, ...]:
+    """The notices of workers that live; `members` are the group's, as `client id @ host`."""
+    client_ids = {member.rpartition(" @ ")[0] for member in members}
+    return tuple(notice for notice in notices if notice.client_id in client_ids)
 
 
 def read_notice(record: Record) -> WorkerNotice | None:

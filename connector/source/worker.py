@@ -20,7 +20,14 @@ from connector.kafka.ownership import Ownership
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics
 from connector.records.request import REQUEST_PREFIX
-from connector.records.worker_notice import NOTICE_PARTITION, WorkerNotice, left_record, notice_record, read_notice
+from connector.records.worker_notice import (
+    NOTICE_PARTITION,
+    WorkerNotice,
+    left_record,
+    living,
+    notice_record,
+    read_notice,
+)
 from connector.source.group import Group, writes_of
 from connector.source.partition import OwnedPartition, now
 from connector.source.restore import Restorer
@@ -209,9 +216,8 @@ class Worker:
     async def _flows_of_the_living(self) -> dict[str, tuple[str, ...]]:
         restored = await self._changelog.read(self._group.offsets_topic, [NOTICE_PARTITION], read_notice)
         members = await group_members(self._clients, self._topics.admin, self._group.name)
-        living = {member.partition(" @ ")[0] for member in members}
         notices = [one for one in restored[NOTICE_PARTITION].entries.values() if one is not None]
-        return {one.name: tuple(sorted(one.sources)) for one in notices if one.client_id in living}
+        return {one.name: tuple(sorted(one.sources)) for one in living(notices, members)}
 
     async def _watch_kafka(self) -> None:
         """After a failure of the group, ask until the brokers answer again: the client itself says only when not."""

@@ -12,7 +12,7 @@ from connector.kafka.notice import post
 from connector.kafka.record import Record, partition_for
 from connector.records.request import Request, RequestKind, done_record, read_request, request_key, request_record
 from connector.records.source_offset import SourceOffset, read_offset, split_offset_key
-from connector.records.worker_notice import WorkerNotice, read_notice
+from connector.records.worker_notice import WorkerNotice, living, read_notice
 from connector.source.errand import run_errand
 from connector.telemetry import uuid7
 from connector.wiring.parts import Parts
@@ -62,12 +62,13 @@ async def known(parts: Parts) -> Known:
     records = [record for partition in restored.values() for record in partition.entries.values()]
     members = tuple(await group_members(parts.clients, parts.topics.admin, parts.worker.group))
     notices = [notice for record in records if (notice := read_notice(record)) is not None]
-    live = tuple(one for one in notices if any(member.partition(" @ ")[0] == one.client_id for member in members))
+    live = living(notices, members)
     return Known(found.partitions, _sources(records, live), live, members)
 
 
 async def ask(
     parts: Parts,
+    now: Known,
     kind: RequestKind,
     source: KnownSource,
     *,
@@ -77,10 +78,9 @@ async def ask(
 ) -> bool:
     """Ask, and wait until it was carried out; False when it was not by then (the request stays).
 
-    With no live worker, `reset` and `set` are carried out by this process, as a member of the group; `trigger` and
-    `pause` wait for the next worker. Raises OutputError.
+    `now` is what was known just before, `source` one of it. With no live worker, `reset` and `set` are carried out by
+    this process, as a member of the group; `trigger` and `pause` wait for the next worker. Raises OutputError.
     """
-    now = await known(parts)
     request = Request(
         kind, source.flow, source.artifact, id=uuid7(_now_ms(), os.urandom(10)), at=_now_ms(),
         by=f"{os.environ.get('USER', 'somebody')}@{socket.gethostname()}", digest=digest, force=force,
@@ -103,9 +103,8 @@ async def ask(
     return False
 
 
-async def resume(parts: Parts, source: KnownSource) -> None:
+async def resume(parts: Parts, now: Known, source: KnownSource) -> None:
     """Take a pause back. Raises OutputError."""
-    now = await known(parts)
     request = Request(RequestKind.PAUSE, source.flow, source.artifact, id="", at=_now_ms(), by="")
     partition = partition_for(request.offset_key, now.partitions)
     await post(parts.clients, [done_record(parts.worker.offsets.topic, partition, request)], f"resuming {source.name}")

@@ -43,12 +43,14 @@ async def open_faces(parts: Parts, source_worker: Worker | None) -> AsyncIterato
             )
 
     async def pause(source: SourceId | None) -> None:
-        for one in _meant((await known(parts)).sources, source):
-            await ask(parts, RequestKind.PAUSE, one)
+        now = await known(parts)
+        for one in _meant(now.sources, source):
+            await ask(parts, now, RequestKind.PAUSE, one)
 
     async def resume(source: SourceId | None) -> None:
-        for one in _meant((await known(parts)).sources, source):
-            await take_back(parts, one)
+        now = await known(parts)
+        for one in _meant(now.sources, source):
+            await take_back(parts, now, one)
 
     fields = parts.worker.http
     faces = routes.Faces(

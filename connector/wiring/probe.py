@@ -13,7 +13,7 @@ from connector.config.problem import Finding
 from connector.config.worker_file import Worker
 from connector.errors import OciSyncError
 from connector.kafka.groups import group_members
-from connector.kafka.topics import TopicSpec, misfits, too_small
+from connector.kafka.topics import Topic, TopicSpec, misfits, too_small
 from connector.oci.reference import parse_reference
 from connector.sink.flow_sink import build_lines
 from connector.source.tasks import oci_sync
@@ -71,16 +71,15 @@ async def _kafka(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
         return [_failed(subject, error)]
     joined = f"{len(members)} live members" if members else "no live member"
     findings = [Finding(subject, None, f"answers; group {parts.worker.group} has {joined}")]
-    return [*findings, *[await _topic(parts, spec, spec.name in found) for spec in specs]]
+    return [*findings, *[_topic(parts, spec, found.get(spec.name)) for spec in specs]]
 
 
-async def _topic(parts: Parts, spec: TopicSpec, exists: bool) -> Finding:
+def _topic(parts: Parts, spec: TopicSpec, topic: Topic | None) -> Finding:
     subject, bootstrap = f"topic {spec.name}", parts.worker.bootstrap
-    if not exists:
+    if topic is None:
         if parts.worker.topics.manage == "create":
             return Finding(subject, None, f"does not exist yet; run creates it with {spec.partitions} partition(s)")
         return Finding(subject, "TopicMissing", "does not exist, and topics.manage is 'check' (operator)")
-    topic = (await parts.topics.describe([spec.name]))[spec.name]
     for cause, remedy in misfits(spec, topic, bootstrap):
         return Finding(subject, "TopicMisfit", f"{cause} ({remedy})")
     small = too_small(spec, topic, bootstrap)
