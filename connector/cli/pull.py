@@ -4,10 +4,11 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -17,11 +18,13 @@ from connector.cli.progress import PullProgress
 from connector.cli.registry_client import open_registry
 from connector.config.worker_file import Worker, load_worker, spool_directory
 from connector.layers.extract import ExtractOptions, File, extract, needed_layers
+from connector.layers.limits import max_decompressed_size
 from connector.oci.blob import Blobs, BlobStore, Fetched
 from connector.oci.platform import Platform, parse_platform
 from connector.oci.reference import Reference, parse_reference
 from connector.oci.registry import Pulled
 from connector.oci.retry import RetryPolicy
+from connector.oci.spool import spool_failed
 
 
 def pull(
@@ -52,7 +55,7 @@ def pull(
     options = ExtractOptions(
         max_file_size=limits.max_file_size,
         max_total_size=limits.max_total_size,
-        max_layers=limits.max_layers,
+        max_entries=limits.max_entries,
         binary="base64",  # files are written as they are, so there is nothing to refuse
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
@@ -81,16 +84,28 @@ async def _pull(order: _Order, output: OutputFormat) -> None:
     async with open_registry(order.worker, order.credentials, policy) as registry:
         head = await registry.head(order.reference)
         pulled = await registry.manifest(order.reference, head.digest, order.platform)
-        layers = needed_layers(pulled.manifest.layers, order.options)
+        named = order.reference.qualified
+        layers = needed_layers(pulled.manifest.layers, order.options, named)
         store = BlobStore(spool, order.worker.spool.cache_size)
+        most = max_decompressed_size(order.options.max_total_size)
         total = sum({layer.digest: layer.size_bytes for layer in layers}.values())
         with PullProgress().pulling("fetching", total) as progress:
-            blobs = await Blobs(registry, store).fetch(order.reference, layers, progress)
-    with tempfile.TemporaryFile() as extracted:
-        files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, order.options, extracted)
+            blobs = await Blobs(registry, store, max_bytes=most).fetch(order.reference, layers, progress)
+    with _temporary_file() as extracted:
+        files = await asyncio.to_thread(extract, pulled.manifest.layers, blobs, order.options, extracted, named)
         if order.directory is not None:
             await asyncio.to_thread(write_files, order.directory, [(file.path, file.content.read) for file in files])
     _report(order, pulled, files, blobs, time.monotonic() - started, output)
+
+
+@contextmanager
+def _temporary_file() -> Iterator[BinaryIO]:
+    """A file for what is extracted, gone at the end. Raises LayerError SpoolFailed, also where it cannot be flushed."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    except OSError as error:
+        raise spool_failed(Path(tempfile.gettempdir()), error) from error
 
 
 def _report(

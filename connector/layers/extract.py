@@ -40,7 +40,6 @@ class ExtractOptions:
 
     max_file_size: int = 10 * MB
     max_total_size: int = 100 * MB
-    max_layers: int = 1000
     max_entries: int = 30_000
     binary: Literal["error", "base64", "skip"] = "error"
     include: tuple[str, ...] = ()
@@ -75,8 +74,8 @@ class _Found:
     examined: Examined
 
 
-def needed_layers(layers: Sequence[Descriptor], options: ExtractOptions) -> tuple[Descriptor, ...]:
-    """The layers whose blobs `extract` opens; the rest need not be fetched.
+def needed_layers(layers: Sequence[Descriptor], options: ExtractOptions, artifact: str = "") -> tuple[Descriptor, ...]:
+    """The layers whose blobs `extract` opens; the rest need not be fetched. Errors name the artifact.
 
     Left out are media types that are not wanted, empty descriptors, and single files whose path is not wanted. Raises
     LayerError, before anything is fetched, for what the manifest alone shows: unsafe titles, and sizes over a limit.
@@ -84,7 +83,7 @@ def needed_layers(layers: Sequence[Descriptor], options: ExtractOptions) -> tupl
     sizes = _SizesBefore(options)
     wants_path = PathFilter(options.include, options.exclude).wants
     needed: list[Descriptor] = []
-    for layer in _wanted_layers(layers, options):
+    for layer in _wanted_layers(layers, options, artifact):
         decision = decide_without_bytes(layer)
         if decision is not None:
             if decision.kind is LayerKind.NOTHING or not wants_path(_file_path(layer)):
@@ -96,26 +95,24 @@ def needed_layers(layers: Sequence[Descriptor], options: ExtractOptions) -> tupl
 
 
 def extract(
-    layers: Sequence[Descriptor], blobs: Mapping[Digest, SupportsOpen], options: ExtractOptions, spool: BinaryIO
+    layers: Sequence[Descriptor],
+    blobs: Mapping[Digest, SupportsOpen],
+    options: ExtractOptions,
+    spool: BinaryIO,
+    artifact: str = "",
 ) -> tuple[File, ...]:
     """All files of the layers, canonical paths unique, in the order of manifest and archive.
 
     `blobs` are by digest and were verified when they were fetched. `spool` is appended to and must stay open as long
-    as contents are read. Raises LayerError with the layer's index, type and digest; nothing is returned in part.
+    as contents are read. Raises LayerError with the artifact and the layer's index, type and digest; nothing is
+    returned in part.
     """
-    return _Extraction(blobs, options, spool).run(_wanted_layers(layers, options))
+    return _Extraction(blobs, options, spool, artifact).run(_wanted_layers(layers, options, artifact))
 
 
-def _wanted_layers(layers: Sequence[Descriptor], options: ExtractOptions) -> list[Layer]:
-    if len(layers) > options.max_layers:
-        raise LayerError(
-            reason="TooLarge",
-            doing="extracting the layers",
-            cause=f"the manifest has {len(layers)} layers; at most {options.max_layers} are read",
-            remedy="publish fewer layers (publisher), or raise limits.max_layers (operator)",
-        )
+def _wanted_layers(layers: Sequence[Descriptor], options: ExtractOptions, artifact: str) -> list[Layer]:
     wants = MediaTypeFilter(options.include_media_types, options.exclude_media_types).wants
-    numbered = (Layer(index, descriptor) for index, descriptor in enumerate(layers))
+    numbered = (Layer(index, descriptor, artifact) for index, descriptor in enumerate(layers))
     return [layer for layer in numbered if wants(layer.media_type)]
 
 
@@ -152,7 +149,10 @@ class _SizesBefore:
 class _Extraction:
     """The state of one call of `extract`."""
 
-    def __init__(self, blobs: Mapping[Digest, SupportsOpen], options: ExtractOptions, spool: BinaryIO) -> None:
+    def __init__(
+        self, blobs: Mapping[Digest, SupportsOpen], options: ExtractOptions, spool: BinaryIO, artifact: str
+    ) -> None:
+        self._artifact = artifact
         self._blobs = blobs
         self._options = options
         self._spool = Spool(spool)
@@ -170,7 +170,7 @@ class _Extraction:
         _refuse_duplicates(found)
         files = _judge_content(found, self._options)
         if not files and not self._options.allow_empty:
-            raise _empty(len(layers), self._options)
+            raise _empty(len(layers), self._options, self._artifact)
         return tuple(files)
 
     def _read(self, layer: Layer) -> None:
@@ -308,11 +308,11 @@ def _total_too_large(layer: Layer, size_bytes: int, options: ExtractOptions) -> 
     )
 
 
-def _empty(layer_count: int, options: ExtractOptions) -> LayerError:
+def _empty(layer_count: int, options: ExtractOptions, artifact: str) -> LayerError:
     filtered = options.include or options.exclude or options.include_media_types or options.exclude_media_types
     return LayerError(
         reason="EmptyArtifact",
-        doing=f"extracting {layer_count} layers",
+        doing=f"extracting {layer_count} layers" + (f" of {artifact}" if artifact else ""),
         cause="no file comes out" + (", with include and exclude as they are set" if filtered else ""),
         remedy="push an artifact with files (publisher), check include and exclude, "
         "or set allow_empty if readers should lose every file (operator)",

@@ -19,10 +19,11 @@ _QUOTED_CHARACTERS = 200  # a path may have 4,096 bytes; an error line should st
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A descriptor and its 0-based place in the manifest."""
+    """A descriptor and its 0-based place in the manifest; `artifact` is the reference that errors name."""
 
     index: int
     descriptor: Descriptor
+    artifact: str = ""
 
     @property
     def title(self) -> str | None:
@@ -39,9 +40,15 @@ class Layer:
         return f"layer {self.index} ({quoted(self.descriptor.media_type)[1:-1]}, {self.descriptor.digest[:19]})"
 
     def error(self, reason: str, cause: str, remedy: str, entry: str | bytes | None = None) -> LayerError:
-        """A LayerError that names this layer and, inside an archive, the entry."""
-        where = f"{self}" if entry is None else f"{self}, entry {quoted(entry)}"
-        return LayerError(reason=reason, doing=f"extracting {where}", cause=cause, remedy=remedy)
+        """A LayerError that names this layer, its whole digest and its artifact and, inside an archive, the entry."""
+        where = f"layer {self.index} ({quoted(self.descriptor.media_type)[1:-1]}, {self.descriptor.digest})"
+        where += "" if entry is None else f", entry {quoted(entry)}"
+        return LayerError(reason=reason, doing=f"extracting {where}{self.of}", cause=cause, remedy=remedy)
+
+    @property
+    def of(self) -> str:
+        """` of <artifact>`, to follow the name of a part of it; empty where the artifact is not named."""
+        return f" of {self.artifact}" if self.artifact else ""
 
     def unreadable(self, error: OSError) -> LayerError:
         """The blob, or the spool, on this host's disk could not be read or written."""

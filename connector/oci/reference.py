@@ -19,7 +19,7 @@ DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, DOCKER_HUB_API, "index.docker.io"})
 
 _HOST = re.compile(r"(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])(?:\.(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9]))*")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _BARE_HEX = re.compile(r"[0-9a-f]{64}")  # could be taken for an image id, so the reference grammar excludes it
 _LONGEST_NAME = 255  # of registry and repository together; the grammar's own limit
 _LONGEST_TEXT = 1024  # name, tag of 128 and digest of 135 characters, with room; what is longer is not parsed at all
@@ -50,6 +50,12 @@ class Reference:
         """What to ask the registry for: the digest if there is one, else the tag."""
         return self.digest or self.tag or "latest"
 
+    @property
+    def qualified(self) -> str:
+        """The reference in full, for messages: `docker.io/library/alpine:latest` where the text is `alpine`."""
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.registry}/{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
     def __str__(self) -> str:
         return self.text
 
@@ -64,7 +70,7 @@ def parse_reference(text: str) -> Reference:
     digest = _digest(text, digest_text) if at else None
     registry, path = _split_registry(text, rest)
     path, colon, tag = path.partition(":")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not TAG.fullmatch(tag):
         raise _bad(text, f"{tag[:140]!r} is not a tag: letters, digits, '_', '.', '-', at most 128, not first '.', '-'")
     repository = _repository(text, registry, path)
     if not colon and digest is None:

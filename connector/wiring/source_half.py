@@ -12,6 +12,7 @@ from connector.kafka.record import partition_for
 from connector.kafka.schema_registry import RegistrySettings, SchemaRegistry
 from connector.kafka.topics import Topic, TopicSpec, layer_topic, offsets_topic
 from connector.layers.extract import ExtractOptions
+from connector.layers.limits import max_decompressed_size
 from connector.oci.blob import Blobs
 from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
@@ -75,7 +76,6 @@ def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) ->
     options = ExtractOptions(
         max_file_size=worker.limits.max_file_size,
         max_total_size=worker.limits.max_total_size,
-        max_layers=worker.limits.max_layers,
         max_entries=worker.limits.max_entries,
         # A raw value takes any bytes; only a format with text in it must be told what to do with the rest.
         binary="base64" if fields.format == "raw" and fields.binary == "error" else fields.binary,
@@ -134,8 +134,9 @@ def build_registry(parts: Parts, task: Task) -> Registry:
 
 
 def build_blobs(parts: Parts, registry: Registry) -> Blobs:
-    """Blobs through the spool and its cache; no artifact may ask for more than its files could need, compressed."""
-    return Blobs(registry, parts.blob_store, max_bytes=2 * parts.worker.limits.max_total_size)
+    """Blobs through the spool and its cache; no artifact may ask for more than may come out of it."""
+    most = max_decompressed_size(parts.worker.limits.max_total_size)
+    return Blobs(registry, parts.blob_store, max_bytes=most)
 
 
 def build_encoding(flow: Flow, task: Task, schemas: SchemaRegistry | None) -> Encoding:

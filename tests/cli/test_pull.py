@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from connector.cli import execute
 from connector.cli.directory import write_files
 from connector.errors import LayerError
-from tests.fakes.registry import PASSWORD, FakeRegistry
+from tests.fakes.registry import PASSWORD, FakeRegistry, Layer, sha256
 
 FILES = {"flows/a.yaml": b"a: 1\n", "flows/deep/b.yaml": b"b: 2\n", "logo.bin": b"\xff\x00\xfe"}
 
@@ -82,6 +84,69 @@ def _quick(folder: Path) -> Path:
     path = folder / "worker.yaml"
     path.write_text("retry: {max_attempts: 2, initial_backoff: 1ms}\n")
     return path
+
+
+def test_limits_of_the_worker_file_hold_for_a_pull_too(
+    fake: FakeRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for limit, reason in (("max_total_size: 12", "TooLarge"), ("max_layers: 2", "TooLarge")):
+        (tmp_path / "worker.yaml").write_text(f"limits: {{{limit}}}\n")
+
+        assert execute(["pull", fake.reference("org/app"), "-c", str(tmp_path / "worker.yaml")]) == 1
+        assert f"({reason})" in capsys.readouterr().err
+
+    assert fake.count("/blobs/") == 0
+
+
+def test_a_total_size_that_the_worker_file_allows_is_fetched_however_large(
+    fake: FakeRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.publish_layers("org/app", "prod", [Layer(b"short", size=3 << 30)])
+    (tmp_path / "worker.yaml").write_text(
+        "limits: {max_total_size: 5GB, max_file_size: 5GB}\nretry: {max_attempts: 1}\n"
+    )
+
+    assert execute(["pull", fake.reference("org/app"), "-c", str(tmp_path / "worker.yaml")]) == 1
+
+    assert "(SizeMismatch)" in capsys.readouterr().err
+    assert fake.count("/blobs/") == 1
+
+
+def test_a_failure_of_a_layer_names_host_reference_layer_type_and_digest(
+    fake: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Layer(b"\x1f\x8b no gzip", "application/vnd.oci.image.layer.v1.tar+gzip")
+    fake.publish_layers("org/app", "prod", [broken])
+
+    assert execute(["pull", fake.reference("org/app")]) == 1
+
+    shown = " ".join(capsys.readouterr().err.split())
+    for fact in (fake.reference("org/app"), "layer 0", broken.media_type, sha256(broken.data), "(publisher)"):
+        assert fact in shown
+
+
+def test_a_disk_that_is_full_leaves_whole_files_and_no_scrap(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    files = [file("a", b"small"), file("d/b", b"x" * 100_000)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # no more than that can be written, as on a full disk
+    try:
+        with pytest.raises(LayerError, match="'d/b'") as caught:
+            write_files(tmp_path / "out", files)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert caught.value.reason == "SpoolFailed"
+    assert contents(tmp_path / "out") == {"a": b"small"}
+
+
+def test_a_place_for_temporary_files_that_is_full_is_an_error_of_the_tree(
+    fake: FakeRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+
+    assert execute(["pull", fake.reference("org/app"), "-o", str(tmp_path / "out")]) == 1
+
+    assert "(SpoolFailed)" in capsys.readouterr().err
 
 
 def test_a_wrong_reference_is_told(capsys: pytest.CaptureFixture[str]) -> None:

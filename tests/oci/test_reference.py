@@ -134,3 +134,16 @@ def test_any_text_is_a_reference_that_parses_again_or_a_config_error(text: str) 
 def test_any_text_is_a_host_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_host(text) == parse_host(parse_host(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "qualified"),
+    [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("R.example/org/app:1", "r.example/org/app:1"),
+        (f"r.example/app:1@sha256:{'a' * 64}", f"r.example/app:1@sha256:{'a' * 64}"),
+        (f"r.example/app@sha256:{'a' * 64}", f"r.example/app@sha256:{'a' * 64}"),
+    ],
+)
+def test_in_full_a_reference_names_its_host(text: str, qualified: str) -> None:
+    assert parse_reference(text).qualified == qualified

@@ -230,7 +230,7 @@ class OciSync:
         source = self.source
         pulled = await self._registry.manifest(source.reference, head.digest, source.platform)
         layers = pulled.manifest.layers
-        needed = needed_layers(layers, source.options)
+        needed = needed_layers(layers, source.options, source.reference.qualified)
         total = sum({layer.digest: layer.size_bytes for layer in needed}.values())
         with self._progress(source.artifact, total) as advance:
             blobs = await self._blobs.fetch(source.reference, needed, advance)
@@ -240,7 +240,9 @@ class OciSync:
             held.callback(blobs.close)
             try:
                 spool = held.enter_context(tempfile.TemporaryFile(dir=self._spool))
-                files = await asyncio.to_thread(extract, layers, blobs, source.options, spool)
+                files = await asyncio.to_thread(
+                    extract, layers, blobs, source.options, spool, source.reference.qualified
+                )
             except OSError as error:
                 raise self._spool_failed(error) from error
             clock.end("extract")
