@@ -11,10 +11,11 @@ import asyncio
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from connector.errors import IntegrityError, LayerError, OciSyncError, RegistryError
-from connector.http_client import HttpFailure, Response
+from connector.http_client import HttpFailure, Response, gunzip
 from connector.oci.answers import failure_of
 from connector.oci.blob_cache import BlobCache
 from connector.oci.digest import Digest, Hasher, algorithm_of, digest_of
@@ -199,7 +200,8 @@ class _Transfer:
                     raise self._wrong_size(str(failure)) from failure
                 raise failure_of(failure, self.doing, self._host) from failure
         if encoded and digest_of(data, algorithm_of(layer.digest)) != layer.digest:
-            data = _inflate(data, layer.size_bytes)
+            with suppress(ValueError):  # then what came is judged as it is
+                data = gunzip(data, layer.size_bytes)
         self._check_end(len(data), digest_of(data, algorithm_of(layer.digest)))
         self._progress(len(data))
         return self._spool.keep(layer.digest, data)
@@ -316,13 +318,6 @@ class _Transfer:
 
 def _is_encoded(response: Response) -> bool:
     return response.header("content-encoding").strip().lower() in ("gzip", "x-gzip")
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=31).decompress(data, size + 1)
-    except zlib.error:
-        return data
 
 
 def _continues(response: Response, start: int, size: int) -> bool:

@@ -13,13 +13,12 @@ from connector.errors import RegistryError
 from connector.http_client import HttpFailure, Response
 from connector.oci.answers import clean, failure_of, not_a_registry
 from connector.oci.exchange import Ask
-from connector.oci.reference import Reference
+from connector.oci.reference import TAG, Reference
 from connector.oci.registry import Registry
 from connector.oci.strict_json import parse_json
 
 _LOG = logging.getLogger(__name__)
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LINK = re.compile(r"\s*<([^<>]{1,2000})>\s*;[^,]*\brel\s*=\s*\"?next\"?", re.IGNORECASE)
 _MOST_PAGES = 200
 _MOST_TAGS = 100_000
@@ -36,7 +35,7 @@ async def list_tags(registry: Registry, reference: Reference) -> tuple[str, ...]
     for _ in range(_MOST_PAGES):
         ask = Ask(f"listing the tags of {reference}", "GET", f"{path}?{query}", {"Accept": "application/json"})
         page, link = await registry.exchange.attempts(lambda ask=ask: _page(registry, reference, ask))  # type: ignore[misc]
-        good = [tag for tag in page if _TAG.fullmatch(tag)]
+        good = [tag for tag in page if TAG.fullmatch(tag)]
         odd += len(page) - len(good)
         before = len(tags)
         tags.update(dict.fromkeys(good))

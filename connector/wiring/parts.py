@@ -11,14 +11,15 @@ from pathlib import Path
 import connector
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import spool_directory
-from connector.errors import LayerError
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients, Property, librdkafka_version
 from connector.kafka.topics import Topics
 from connector.oci.blob import BlobStore
-from connector.oci.hosts import Hosts, HostSettings
+from connector.oci.hosts import Hosts
+from connector.oci.spool import spool_failed
 from connector.status import Status
 from connector.telemetry import Telemetry
+from connector.wiring.registries import build_hosts
 
 _MEMBERSHIP = (
     "session.timeout.ms",
@@ -50,12 +51,9 @@ async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
-        settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
         telemetry = Telemetry()
         telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
-        hosts = await stack.enter_async_context(
-            Hosts(settings, user_agent=f"oci-sync/{connector.__version__}", observer=telemetry)
-        )
+        hosts = await stack.enter_async_context(build_hosts(worker, telemetry))
         topics = Topics(clients)
         spool = _spool(worker)
         yield Parts(
@@ -81,10 +79,5 @@ def _spool(worker: WorkerFile) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise LayerError(
-            reason="SpoolFailed",
-            doing=f"making the spool {directory}",
-            cause=error.strerror or type(error).__name__,
-            remedy="set spool.directory in worker.yaml to a place that can be written (operator)",
-        ) from error
+        raise spool_failed(directory, error) from error
     return directory
