@@ -1,15 +1,19 @@
-"""`oci-sync topics create|check`: the topics that flows need, made or looked at, without running anything."""
+"""`oci-sync topics create|check|acls`: the topics that flows need, made or looked at, and the ACLs for them."""
 
 import asyncio
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from connector.cli.output import OutputFormat, show
+from connector.cli.validate import Half
 from connector.config.flow_file import Flow, load_flows
 from connector.config.worker_file import load_worker
 from connector.kafka.topics import misfits, too_small
+from connector.wiring.acls import acls_of
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.source_half import topic_specs
 
@@ -27,7 +31,7 @@ def create_topics(
     flows: FlowsArgument, worker_file: WorkerOption = None, output: FormatOption = OutputFormat.TABLE
 ) -> None:
     """Create what is missing, with the settings that `run` would give; what exists is checked, never altered."""
-    rows = asyncio.run(_create(worker_file, _usable(flows)))
+    rows = asyncio.run(_create(worker_file, _usable(flows, "source")))
     show(rows, output)
 
 
@@ -36,14 +40,31 @@ def check_topics(
     flows: FlowsArgument, worker_file: WorkerOption = None, output: FormatOption = OutputFormat.TABLE
 ) -> None:
     """Say of each topic whether it fits. Exit 1 where one is missing or would break a promise."""
-    rows = asyncio.run(_check(worker_file, _usable(flows)))
+    rows = asyncio.run(_check(worker_file, _usable(flows, "source")))
     show(rows, output)
     if any(row["state"] in ("missing", "misfit") for row in rows):
         raise typer.Exit(1)
 
 
-def _usable(paths: list[Path]) -> tuple[Flow, ...]:
-    loaded = load_flows(paths, "source")
+@app.command("acls")
+def show_acls(
+    flows: FlowsArgument,
+    principal: Annotated[str, typer.Option(help="Who the worker is to Kafka, as the authorizer names it.")],
+    worker_file: WorkerOption = None,
+    only: Annotated[Half | None, typer.Option(help="As `run --only`: what one half needs.")] = None,
+    output: FormatOption = OutputFormat.TABLE,
+) -> None:
+    """Print the commands that grant what these flows need, and no more. Asks nobody, changes nothing."""
+    worker = load_worker(worker_file)
+    acls = acls_of(worker, _usable(flows, only.value if only else None), only.value if only else None)
+    if output is OutputFormat.TABLE:
+        sys.stdout.write("".join(acl.command(worker.bootstrap, principal) + "\n" for acl in acls))
+    else:
+        show([asdict(acl) for acl in acls], output)
+
+
+def _usable(paths: list[Path], only: Literal["source", "sink"] | None) -> tuple[Flow, ...]:
+    loaded = load_flows(paths, only)
     for _, error in loaded.refused:
         raise error
     return loaded.flows

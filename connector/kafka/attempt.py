@@ -9,6 +9,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import count
 from time import monotonic
 from typing import Protocol
 
@@ -27,6 +28,7 @@ warnings.filterwarnings("ignore", message="Producer abort_transaction failed dur
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
 _BIND_SECONDS = 15.0
@@ -103,18 +105,20 @@ class Attempt:
             if error is not None and not failed:
                 failed.append(error)
 
-        for number, record in enumerate(records):
+        turn = count()
+        for record in records:  # no enumerate, which holds a record while the next one is made
             if self._stop.is_set():
                 raise not_owner("the partition was revoked while its records were being sent")
             hand_over(self._producer, record, delivered, self._deadline)
-            if number % _POLL_EVERY == 0:
+            del record
+            if next(turn) % _POLL_EVERY == 0:
                 self._producer.poll(0)
             if failed:
-                raise self._clients.error(self._doing, failed[0])
+                raise self._clients.error(self._doing, behind_delivery(self._producer, failed[0]))
         # The commit would flush too; flushing here tells a refused record from a refused offset.
         self._producer.flush(self._left())
         if failed:
-            raise self._clients.error(self._doing, failed[0])
+            raise self._clients.error(self._doing, behind_delivery(self._producer, failed[0]))
 
     def _bind(self) -> None:
         # Read now and not before: a membership that was current at the download may be an old generation's.
@@ -207,6 +211,20 @@ def _behind(raised: BaseException) -> KafkaError | None:
             return kafka_error_of(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def behind_delivery(producer: Producer, failed: KafkaError) -> KafkaError:
+    """Why a record was not taken: one that was purged says nothing, but the transaction that failed does.
+
+    It is asked to begin, which it answers with what failed it and which changes nothing.
+    """
+    if failed.code() in _PURGED:
+        try:
+            producer.begin_transaction()
+        except KafkaException as raised:
+            error = kafka_error_of(raised)
+            return error if error.txn_requires_abort() or error.fatal() else failed
+    return failed
 
 
 def abort(producer: Producer) -> None:

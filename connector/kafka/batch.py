@@ -9,7 +9,7 @@ from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from connector.kafka.attempt import abort, close, hand_over, initialise, repeat
+from connector.kafka.attempt import abort, behind_delivery, close, hand_over, initialise, repeat
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
 from connector.kafka.transaction import check_sizes
@@ -43,7 +43,7 @@ def _commit(clients: Clients, transactional_id: str, records: Sequence[Record], 
                 producer.poll(0)
             producer.flush(max(0.1, deadline - monotonic()))  # the commit flushes what is left
             if failed:
-                raise clients.error(doing, failed[0])
+                raise clients.error(doing, behind_delivery(producer, failed[0]))
         except KafkaException as error:
             abort(producer)
             raise clients.error(doing, kafka_error_of(error)) from error

@@ -26,6 +26,8 @@ _POLL_SECONDS = 0.02
 _BATCH = 500
 # `assign` only: the group is named because librdkafka wants one; nothing is ever committed under it.
 _GROUP = "oci-sync-restore"
+# So that nobody need be allowed to use it: the client looks for the group's coordinator all the same.
+NO_GROUP = KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,11 @@ class Changelog:
             # Position, not the end-of-partition event, says when it is done; a lost broker shows as no progress.
             if error.code() == KafkaError._PARTITION_EOF or error.retriable():
                 return
-            if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+            if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, NO_GROUP):
                 return
-            raise self._clients.error(f"reading {message.topic()}[{message.partition()}]", error)
+            # An error of the client as a whole names no topic.
+            place = f"{message.topic()}[{message.partition()}]" if message.topic() else f"partitions {sorted(entries)}"
+            raise self._clients.error(f"reading {place}", error)
         record = record_of(message)
         held = entries[record.partition]
         if record.value is None:

@@ -60,8 +60,9 @@ _NOT_OWNER = {
 }  # fmt: skip
 
 ACLS = (
-    "Write and Describe on TransactionalId prefix '<group>-'; Read on Group '<group>'; Read, Write, Describe and "
-    "DescribeConfigs on the offsets topic and on each flow's topic; Create on them where topics.manage is 'create'"
+    "Write on TransactionalId prefix '<group>-', Read on Group '<group>', Read, Write and DescribeConfigs on the "
+    "offsets topic and on each flow's topic, and Create on them where topics.manage is 'create'; for the sink half "
+    "Read on Group '<group>-sink-<flow>' and on the flow's topics; 'oci-sync topics acls' prints the commands for them"
 )
 
 
@@ -113,9 +114,7 @@ class Clients:
             {
                 # A frozen coordinator keeps its connections: at the default of 60 s a commit waited a minute for it.
                 "socket.timeout.ms": min(10_000, int(ours.get("transaction.timeout.ms", 60_000)) // 2),
-                # A pull is handed over faster than it is sent: without a bound the whole of it would wait in memory.
-                # Room for two of the largest records, or a large one could wait for ever for an empty queue.
-                "queue.buffering.max.kbytes": max(32_768, 2 * message_max_bytes // 1024 + 1),
+                **_bounded_queue(message_max_bytes),
                 **self._for_kind(_CONSUMER_ONLY),
                 "transactional.id": transactional_id,
                 "message.max.bytes": message_max_bytes,
@@ -178,6 +177,18 @@ class Clients:
         # _ALL_BROKERS_DOWN follows the error that says why; keep the one that says why.
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last_error is None:
             self.last_error = error
+
+
+def _bounded_queue(message_max_bytes: int) -> dict[str, Property]:
+    """How much of a pull may wait in memory: it is handed over faster than it is sent.
+
+    The bytes are those of values, and the largest must find room in an empty queue. Headers and what librdkafka keeps
+    of a record, 2 KB of each, are bounded by the count.
+    """
+    return {
+        "queue.buffering.max.kbytes": max(16_384, message_max_bytes // 1024 + 1),
+        "queue.buffering.max.messages": 4_000,
+    }
 
 
 def output_error(doing: str, error: KafkaError, bootstrap: str = "", last: KafkaError | None = None) -> OutputError:

@@ -11,7 +11,7 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connector.errors import OutputError
-from connector.kafka.changelog import record_of
+from connector.kafka.changelog import NO_GROUP, record_of
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics
@@ -20,6 +20,7 @@ _BATCH = 500
 _POLL_SECONDS = 0.05
 # `assign` only: the group is named because librdkafka wants one; nothing is ever committed under it.
 _GROUP = "oci-sync-reader"
+_PASSED_OVER = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, NO_GROUP)
 
 
 class TopicReader:
@@ -77,7 +78,7 @@ class TopicReader:
                 error = message.error()
                 if error is None:
                     records.append(record_of(message))
-                elif error.code() not in (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT) and not error.retriable():
+                elif error.code() not in _PASSED_OVER and not error.retriable():
                     raise self._clients.error(f"reading topic {self._topic}", error)
             positions = consumer.position(list(assignment))
         except KafkaException as error:

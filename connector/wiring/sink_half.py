@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from connector.config.flow_file import Flow, LoadedFlows
+from connector.config.worker_file import Worker
 from connector.errors import ConfigError
 from connector.kafka.group_feed import GroupFeed
 from connector.records.formats import Format
@@ -33,9 +34,9 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-def sink_group(parts: Parts, flow: Flow) -> str:
+def sink_group(worker: Worker, flow: Flow) -> str:
     """The consumer group of a flow's sink half: one a flow, so that flows do not wait for each other."""
-    return f"{parts.worker.group}-sink-{flow.name}"
+    return f"{worker.group}-sink-{flow.name}"
 
 
 def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
@@ -43,7 +44,7 @@ def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
     worker = parts.worker
     return GroupFeed(
         parts.clients,
-        group=sink_group(parts, flow),
+        group=sink_group(worker, flow),
         topics=sorted(formats_of(flow)),
         instance_id=worker.group_instance_id,
         properties=membership_properties(worker),

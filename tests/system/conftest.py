@@ -2,6 +2,7 @@
 
     kafka            Broker      .bootstrap .start() .stop() .kill() .restart() .pause() .resume() .log
     kafka_cluster    Cluster     .bootstrap .kill(n) .start(n) .stop(n) .pause(n) .resume(n), n from 1 to 3
+    kafka_guarded    GuardedBroker  the same with an authorizer; .guarded and .login of a user without rights
     registry         Registry    .host ("127.0.0.1:port") .url .start() .stop() .kill() .pause() .resume() .log
     registry_htpasswd  the same, wants HTPASSWD_USER and HTPASSWD_PASSWORD of servers.py
     registry_v2      the same by Debian's docker-registry 2.8
@@ -29,7 +30,7 @@ import pytest
 from tests.skipping import or_skip
 from tests.system import servers
 from tests.system.apicurio import SchemaServer, start_apicurio
-from tests.system.servers import Broker, Cluster, Nats, Oras, Registry, Service, Tool
+from tests.system.servers import Broker, Cluster, GuardedBroker, Nats, Oras, Registry, Service, Tool
 
 
 @pytest.fixture
@@ -69,6 +70,12 @@ def kafka(serve: Serve[Broker]) -> Broker:
 def kafka_cluster(serve: Serve[Cluster]) -> Cluster:
     """Three brokers, all in service."""
     return serve(servers.start_cluster)
+
+
+@pytest.fixture
+def kafka_guarded(serve: Serve[GuardedBroker]) -> GuardedBroker:
+    """One broker with an authorizer, in service."""
+    return serve(servers.start_guarded_broker)
 
 
 @pytest.fixture

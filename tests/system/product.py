@@ -95,7 +95,7 @@ class Product:
         return f"offsets-{self.name}"
 
     def command(self, verb: str, *arguments: str) -> list[str]:
-        return [*COMMAND, verb, "-c", str(self.worker_file), *arguments]
+        return [*COMMAND, verb, *arguments, "-c", str(self.worker_file)]
 
     def run_once(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """`run --once`, to its end; any exit code."""

@@ -16,6 +16,7 @@ from tools.stack.kafka import Node, kafka, new_cluster_id
 from tools.stack.kafka_files import kafka_files
 from tools.stack.nats import nats
 from tools.stack.ports import free_ports
+from tools.stack.probes import HOST
 from tools.stack.problem import ToolMissing
 from tools.stack.registry import registry
 from tools.stack.server import Port, Server
@@ -23,6 +24,8 @@ from tools.stack.server import Port, Server
 HTPASSWD_USER, HTPASSWD_PASSWORD = "reader", "correct horse"
 # `htpasswd -nbB` of the two above, with the lowest cost that the registry takes.
 _HTPASSWD = "reader:$2b$04$fkdEeMWkoRTX.OAgVJ73F.2gOl5tuRGKDYDLOwM6E3NT7Zb49kI.O\n"
+
+GUARDED_USER, _GUARDED_PASSWORD = "connector", "correct-horse"
 
 
 class Service:
@@ -73,6 +76,24 @@ class Broker(Service):
     def bootstrap(self) -> str:
         """host:port."""
         return self.address
+
+
+class GuardedBroker(Broker):
+    """A Kafka node with an authorizer. `bootstrap` lets everybody do all; at `guarded` the user below has no right yet.
+
+    `login` are the librdkafka properties of that user.
+    """
+
+    def __init__(self, server: Server, guarded: str) -> None:
+        super().__init__(server)
+        self.guarded = guarded
+        self.login = {
+            "bootstrap.servers": guarded,
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": GUARDED_USER,
+            "sasl.password": _GUARDED_PASSWORD,
+        }
 
 
 class Cluster:
@@ -199,6 +220,27 @@ def start_broker(folder: Path, ends: ExitStack, extra: Mapping[str, str] | None 
     client, controller = free_ports(2)
     launch = kafka(kafka_files(), folder, Node(1, Port(client), Port(controller)), extra=extra)
     return Broker(started(Server(launch, dies_with_us=True), ends))
+
+
+def start_guarded_broker(folder: Path, ends: ExitStack) -> GuardedBroker:
+    """A fresh broker with an authorizer; the listener that needs no login is the administrator's."""
+    client, controller, guarded = free_ports(3)
+    node = Node(1, Port(client), Port(controller))
+    open_to_all, with_login = f"PLAINTEXT://{HOST}:{client}", f"GUARDED://{HOST}:{guarded}"
+    login = f'user_{GUARDED_USER}="{_GUARDED_PASSWORD}"'
+    extra = {
+        "listeners": f"{open_to_all},{with_login},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"{open_to_all},{with_login}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.guarded.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule "
+        f"required {login};",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "false",
+    }
+    server = started(Server(kafka(kafka_files(), folder, node, extra=extra), dies_with_us=True), ends)
+    return GuardedBroker(server, f"{HOST}:{guarded}")
 
 
 def start_cluster(folder: Path, ends: ExitStack) -> Cluster:

@@ -53,7 +53,7 @@ class KafkaTopicStore:
     def __init__(self, fields: Fields, properties: Mapping[str, Property], flow: str) -> None:
         self._fields = fields
         self._properties = properties_of(properties, fields.kafka)
-        self._transactional_id = f"oci-sync-store-{flow}-{fields.name}"
+        self._transactional_id = transactional_id(flow, fields.name)
         self._clients: Clients | None = None
         self._topics: Topics | None = None
         self._topic: Topic | None = None
@@ -171,6 +171,11 @@ class KafkaTopicStore:
         except OutputError as error:
             reason = _REASONS.get(error.reason, "StoreRefused")
             raise SinkError(reason=reason, doing=doing, cause=error.cause, remedy=error.remedy) from error
+
+
+def transactional_id(flow: str, task: str) -> str:
+    """The id that fences a second writer of the same store."""
+    return f"oci-sync-store-{flow}-{task}"
 
 
 def properties_of(worker: Mapping[str, Property], own: Mapping[str, Property]) -> dict[str, Property]:
