@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import growth, pull, quiet, release, sink, start
+from bench import arrival, growth, pull, quiet, release, sink, start
 from bench.ground import Ground, machine, open_ground
 from bench.result import Result, table
 
@@ -24,6 +24,7 @@ FULL: dict[str, Measurement] = {
     "release": release.small_release,
     "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=4),
     "sink": sink.nats_writes,
+    "arrival": arrival.push_to_store,
     "sources": lambda ground, runs: quiet.growth(ground, (10, 100), beats=4),
     "files": lambda ground, runs: growth.by_files(ground, (10, 100, 1_000, 10_000)),
     "sizes": lambda ground, runs: growth.by_size(ground, (1_000, 100_000, 1_000_000, 10_000_000)),
@@ -35,6 +36,7 @@ QUICK: dict[str, Measurement] = {
     "release": lambda ground, runs: release.small_release(ground, runs, layers=300),
     "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=3, sources=100, seconds_a_beat=2),
     "sink": lambda ground, runs: sink.nats_writes(ground, runs, files=300),
+    "arrival": lambda ground, runs: arrival.push_to_store(ground, runs, files=300),
 }
 # Only by name: five minutes of its own, most of them the 5,000 first pulls.
 EXTRA: dict[str, Measurement] = {"many": lambda ground, runs: quiet.growth(ground, (5_000,), beats=2)}
