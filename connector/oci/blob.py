@@ -111,7 +111,7 @@ class Blobs:
         cache = self._store.cache
         if cache is not None:
             unknown = [layer for _, layer in wanted.values() if layer.digest not in blobs]
-            blobs |= await asyncio.to_thread(cache.load, unknown, spool)
+            blobs |= await _load(cache, unknown, spool)
         progress(sum(blob.size_bytes for blob in blobs.values()))
         missing = [entry for digest, entry in wanted.items() if digest not in blobs]
         fetched: list[Blob] = []
@@ -318,6 +318,20 @@ class _Transfer:
 
 def _is_encoded(response: Response) -> bool:
     return response.header("content-encoding").strip().lower() in ("gzip", "x-gzip")
+async def _load(cache: BlobCache, layers: Sequence[Descriptor], spool: Spool) -> dict[Digest, Blob]:
+    """Those of the blobs that the cache holds.
+
+    Nobody can stop its thread: when the tick is cancelled meanwhile, what the thread still puts into the spool is given
+    back when it ends.
+    """
+    loading = asyncio.ensure_future(asyncio.to_thread(cache.load, layers, spool))
+    try:
+        return await asyncio.shield(loading)
+    except asyncio.CancelledError:
+        loading.add_done_callback(lambda _: spool.close())
+        raise
+
+
 
 
 def _continues(response: Response, start: int, size: int) -> bool:

@@ -27,7 +27,7 @@ class MemoryBudget:
 
     def __init__(self, limit_bytes: int) -> None:
         self._left = limit_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may release a spool in the middle of a `take`
 
     def take(self, size_bytes: int) -> bool:
         """Whether that much was left; then it is taken."""
@@ -144,21 +144,19 @@ class Spool:
     """The blobs of one fetch. `directory` None: the system's place for temporary files."""
 
     def __init__(self, budget: MemoryBudget, directory: SpoolDirectory | None = None) -> None:
-        self._budget = budget
         self._parent = directory
         self._held = _Held(budget)
         self._files = 0
         self._pack: Path | None = None
         self._pack_bytes = 0
-        self._finalizer = weakref.finalize(self, self._held.release)
+        weakref.finalize(self, self._held.release)
 
     def __repr__(self) -> str:
         return f"<Spool {self._files} files, {self._pack_bytes} bytes packed, {self._held.memory_bytes} in memory>"
 
     def keep(self, digest: Digest, data: bytes) -> Blob:
         """A small blob: in memory while the budget lasts, else behind the others in one file. Raises LayerError."""
-        if self._budget.take(len(data)):
-            self._held.memory_bytes += len(data)
+        if self._held.take(len(data)):
             return Blob(digest, len(data), self, data)
         pack = self._pack = self._pack or self.new_path()
         offset = self._pack_bytes
@@ -179,15 +177,22 @@ class Spool:
         if self._held.directory is None:
             parent = Path(tempfile.gettempdir()) if self._parent is None else self._parent.path()
             try:
-                self._held.directory = tempfile.TemporaryDirectory(prefix="oci-sync-", dir=parent)
+                self._held.directory = tempfile.TemporaryDirectory(
+                    prefix="oci-sync-",
+                    dir=parent,
+                    ignore_cleanup_errors=True,  # a thread may write into it while it is removed
+                )
             except OSError as error:
                 raise spool_failed(parent, error) from error
         self._files += 1
         return Path(self._held.directory.name) / str(self._files)
 
     def close(self) -> None:
-        """Remove the files and give the memory back. The blobs can no longer be read from disk."""
-        self._finalizer()
+        """Remove the files and give the memory back. The blobs can no longer be read from disk.
+
+        May be called again, for what came in after the last time.
+        """
+        self._held.release()
 
 
 class _Held:
@@ -195,15 +200,23 @@ class _Held:
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
+        self._lock = threading.RLock()  # a thread may still put something in while the loop releases
         self.memory_bytes = 0
         self.directory: tempfile.TemporaryDirectory[str] | None = None
 
+    def take(self, size_bytes: int) -> bool:
+        with self._lock:
+            taken = self._budget.take(size_bytes)
+            self.memory_bytes += size_bytes if taken else 0
+        return taken
+
     def release(self) -> None:
-        self._budget.give(self.memory_bytes)
-        self.memory_bytes = 0
-        if self.directory is not None:
-            self.directory.cleanup()
-            self.directory = None
+        with self._lock:
+            self._budget.give(self.memory_bytes)
+            self.memory_bytes = 0
+            directory, self.directory = self.directory, None
+        if directory is not None:
+            directory.cleanup()
 
 
 class _Slice(io.RawIOBase):

@@ -6,6 +6,8 @@ Every test runs on both transports.
 import asyncio
 import gzip
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -360,6 +362,30 @@ async def test_what_was_fetched_before_a_failure_is_not_fetched_again(
         await fetch(hosts, fake, layers, store)
 
     assert [seen.path.rpartition("/")[2] for seen in fake.requests] == [layers[2].digest]
+
+
+async def test_a_tick_cancelled_while_the_cache_is_read_gives_all_memory_back(
+    hosts: Hosts, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    layers = layers_of(fake, *[bytes([number]) * 1000 for number in range(20)])
+    store = BlobStore(tmp_path, cache_bytes=10 << 20)
+    (await fetch(hosts, fake, layers, store)).close()
+    whole = store.budget.left_bytes
+    with closing(sqlite3.connect(tmp_path / "cache" / "blobs-1.sqlite3", isolation_level=None)) as other_process:
+        other_process.execute("begin exclusive")  # so the cache waits, in its thread
+        fetching = asyncio.ensure_future(fetch(hosts, fake, layers, store))
+        _, pending = await asyncio.wait([fetching], timeout=0.1)
+        assert pending
+        fetching.cancel()
+        await asyncio.wait([fetching])
+        other_process.execute("rollback")
+    assert fetching.cancelled()
+
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread has ended
+    await asyncio.sleep(0)
+
+    assert store.budget.left_bytes == whole
+    assert files_under(tmp_path / "spool") == []
 
 
 async def test_a_damaged_cache_entry_is_fetched_again(hosts: Hosts, fake: FakeRegistry, tmp_path: Path) -> None:
