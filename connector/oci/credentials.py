@@ -2,22 +2,20 @@
 
 Rules. (1) The file is looked at before each use, and read again when its inode, size or time changed: a rotated secret
 needs no restart. (2) While it cannot be read (half-written, swapped, no permission) the last good state is used, with a
-warning, once a change. (3) Helpers' answers are kept for a quarter of an hour, or until a registry refuses them.
+warning, once a change. (3) Helpers are asked through `helper_answers.py`, which all sources of a process share.
 """
 
 import logging
 from pathlib import Path
 
 from connector.errors import CredentialsError
-from connector.oci.clock import Clock, SystemClock
+from connector.oci.clock import SystemClock
 from connector.oci.credential_file import MAX_FILE_BYTES, CredentialFile, Entry, Helper, parse_credentials
-from connector.oci.credential_helpers import docker
+from connector.oci.helper_answers import HelperAnswers
 from connector.oci.reference import Reference
 from connector.oci.secret import Credential
 
 _LOG = logging.getLogger(__name__)
-
-_HELPER_SECONDS = 900.0  # the shortest life known of what a helper gives is an hour (Google)
 
 _Stamp = tuple[int, int, int, int]
 
@@ -25,12 +23,11 @@ _Stamp = tuple[int, int, int, int]
 class Credentials:
     """What may be used for a reference, out of one file. `path` None: nothing, everything is anonymous."""
 
-    def __init__(self, path: Path | None, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path | None, helpers: HelperAnswers | None = None) -> None:
         self._path = path
-        self._clock = clock or SystemClock()
+        self._helpers = helpers or HelperAnswers(SystemClock())
         self._stamp: _Stamp | None = None
         self._file: CredentialFile | None = None
-        self._answers: dict[Helper, tuple[float, Credential | None]] = {}
 
     def __repr__(self) -> str:
         return f"<Credentials {self._path or 'anonymous'}>"
@@ -44,7 +41,7 @@ class Credentials:
         found: list[Credential] = []
         for match in file.matches(reference):
             if isinstance(match, Helper):
-                credential = await self._ask(match, anew=anew)
+                credential = await self._helpers.ask(match, anew=anew)
             else:
                 credential = self._usable(match)
             if credential is not None:
@@ -65,14 +62,6 @@ class Credentials:
             raise self._unreadable(entry.problem)
         return entry.credential
 
-    async def _ask(self, helper: Helper, *, anew: bool) -> Credential | None:
-        asked, answer = self._answers.get(helper, (0.0, None))
-        if helper in self._answers and not anew and self._clock.monotonic() - asked < _HELPER_SECONDS:
-            return answer
-        answer = await docker.credential(helper.name, helper.key)
-        self._answers[helper] = (self._clock.monotonic(), answer)
-        return answer
-
     def _read(self) -> CredentialFile:
         if self._path is None:
             return CredentialFile()
@@ -89,7 +78,6 @@ class Credentials:
         except (OSError, ValueError) as error:
             return self._last_good(error)
         self._file, self._stamp = parsed, stamp
-        self._answers.clear()
         return parsed
 
     def _last_good(self, error: OSError | ValueError) -> CredentialFile:

@@ -17,6 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 from connector.http_client import HttpClient, HttpFailure, HttpOptions, Response, TransportName
 from connector.oci.clock import Clock, SystemClock
 from connector.oci.flights import Flights
+from connector.oci.helper_answers import HelperAnswers
 from connector.oci.manifest import Descriptor
 from connector.oci.reference import DOCKER_HUB_API, DOCKER_HUB_NAMES, split_host
 from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limit
@@ -148,6 +149,7 @@ class Hosts:
         self.observer = observer
         self.clock = clock or SystemClock()
         self.tokens = TokenCache(self.clock)
+        self.helpers = HelperAnswers(self.clock)
         self.heads: Flights[Descriptor] = Flights(self.clock)
         self.user_agent = user_agent
         self.warnings_said: set[tuple[str, str]] = set()

@@ -69,7 +69,7 @@ class Registry:
         *,
         max_layers: int = 1000,
     ) -> None:
-        self.exchange = Exchange(hosts, Credentials(credentials_path, hosts.clock), retry)
+        self.exchange = Exchange(hosts, Credentials(credentials_path, hosts.helpers), retry)
         self._credentials_path = credentials_path
         self._max_layers = max_layers
         self._remembered: OrderedDict[tuple[str, str, Digest], tuple[bytes, str]] = OrderedDict()

@@ -1,5 +1,6 @@
 """The credentials of one file over time: read when it changes, kept while it cannot be read; helpers bounded."""
 
+import asyncio
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import pytest
 from connector.errors import CredentialsError
 from connector.oci.credential_helpers import docker
 from connector.oci.credentials import Credentials
+from connector.oci.helper_answers import HelperAnswers
 from connector.oci.reference import parse_reference
 from tests.fakes.clock import FakeClock
 
@@ -117,7 +119,7 @@ async def test_a_helper_is_asked_once_until_its_answer_is_old_or_refused(
         tmp_path, "test", """read key; echo "{\\"Username\\": \\"u\\", \\"Secret\\": \\"for $key\\"}" """, monkeypatch
     )
     write(tmp_path / "c.json", {"credHelpers": {"r.example": "test"}})
-    credentials = Credentials(tmp_path / "c.json", clock)
+    credentials = Credentials(tmp_path / "c.json", HelperAnswers(clock))
 
     assert await password(credentials) == "for r.example"
     assert await password(credentials) == "for r.example"
@@ -125,8 +127,44 @@ async def test_a_helper_is_asked_once_until_its_answer_is_old_or_refused(
 
     clock.advance(901)
     await password(credentials)
+    clock.advance(6)
     await password(credentials, anew=True)
     assert (tmp_path / "asked").read_text().count("asked") == 3
+
+
+async def test_a_helper_is_started_once_for_all_sources_that_need_it_in_one_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    helper(tmp_path, "test", """echo '{"Username": "u", "Secret": "s"}'""", monkeypatch)
+    write(tmp_path / "c.json", {"credHelpers": {"r.example": "test"}})
+    answers = HelperAnswers(clock)
+    sources = [Credentials(tmp_path / "c.json", answers) for _ in range(20)]
+
+    assert await asyncio.gather(*(password(source) for source in sources)) == ["s"] * 20
+    assert (tmp_path / "asked").read_text().count("asked") == 1
+
+    clock.advance(60)
+    await asyncio.gather(*(password(source, anew=True) for source in sources))
+    for source in sources:
+        await password(source, anew=True)
+    assert (tmp_path / "asked").read_text().count("asked") == 2
+
+
+async def test_a_helper_that_fails_is_started_once_for_all_who_wait_and_again_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    helper(tmp_path, "test", "exit 3", monkeypatch)
+    write(tmp_path / "c.json", {"credHelpers": {"r.example": "test"}})
+    answers = HelperAnswers(clock)
+    sources = [Credentials(tmp_path / "c.json", answers) for _ in range(5)]
+
+    ends = await asyncio.gather(*(password(source) for source in sources), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [CredentialsError] * 5
+    assert (tmp_path / "asked").read_text().count("asked") == 1
+    with pytest.raises(CredentialsError):
+        await password(sources[0])
+    assert (tmp_path / "asked").read_text().count("asked") == 2
 
 
 async def test_a_helper_that_knows_nothing_means_anonymous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,43 @@
+"""What credential helpers answered, for all sources of a process: a helper is a program, and starting it is dear.
+
+Rules. (1) An answer is kept for a quarter of an hour, or until a registry refuses it. (2) Sources that need the same
+answer at the same moment start the helper once; who is refused within seconds of an answer gets that answer, for asking
+again so soon would bring the same. (3) A failure is shared by those who wait for it and not kept. (4) Bounded.
+"""
+
+from connector.oci.clock import Clock
+from connector.oci.credential_file import Helper
+from connector.oci.credential_helpers import docker
+from connector.oci.flights import Flights
+from connector.oci.secret import Credential
+
+_KEPT_SECONDS = 900.0  # the shortest life known of what a helper gives is an hour (Google)
+_MOMENT_SECONDS = 5.0  # sources of one generate tick are refused within it; the tick after it is 10 s away or more
+_MOST = 1000  # helpers times registries
+
+
+class HelperAnswers:
+    """Answers by helper and key, each a credential or None for "not found"."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[Helper, tuple[float, Credential | None]] = {}
+        self._flights: Flights[Credential | None] = Flights(clock, _MOMENT_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"<HelperAnswers {len(self._kept)} kept>"
+
+    async def ask(self, helper: Helper, *, anew: bool = False) -> Credential | None:
+        """What the helper says. `anew`: a registry refused what it said last. Raises CredentialsError HelperFailed."""
+        asked, answer = self._kept.get(helper, (0.0, None))
+        if helper in self._kept and not anew and self._clock.monotonic() - asked < _KEPT_SECONDS:
+            return answer
+        return await self._flights.share(helper, lambda: self._start(helper))
+
+    async def _start(self, helper: Helper) -> Credential | None:
+        answer = await docker.credential(helper.name, helper.key)
+        self._kept.pop(helper, None)
+        self._kept[helper] = (self._clock.monotonic(), answer)
+        while len(self._kept) > _MOST:
+            del self._kept[next(iter(self._kept))]
+        return answer
