@@ -194,7 +194,7 @@ def _machine(stage: Stage) -> Iterator[Row]:
 
 def _clock(stage: Stage) -> Iterator[Row]:
     with stage.scene(stage.broker()) as scene:
-        yield machine.clock_jumps(scene)
+        yield machine.clock_jumps(scene, stage.folder / "clock")
 
 
 def _disk(stage: Stage) -> Iterator[Row]:

@@ -1,18 +1,27 @@
 """What the machine and its people do: a full disk, a clock that jumps, a compacted log, two groups on one flow."""
 
 import os
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.chaos.checker import Violation
+from tests.chaos.clock import WallClock
 from tests.chaos.report import Row
 from tests.chaos.scene import Scene
+
+_DAY_SECONDS = 86_400.0
+# Back to the truth, a leap second's worth, an hour on and off, and to long before the first record was written.
+CLOCK_SHIFTS = (0.0, 1.0, 0.0, 3600.0, -3600.0, 0.0, -3650 * _DAY_SECONDS, 0.0)
+# Longer than a session, so that a client that waits for the wrong moment is thrown out of its group.
+_SETTLE_SECONDS = 7.0
 
 
 class CannotInject(Exception):
@@ -54,15 +63,28 @@ def disk_full(scene: Scene, folder: Path) -> Row:
         return scene.judge("disk full in the spool", 1)
 
 
-def clock_jumps(_scene: Scene) -> Row:
-    """The worker's wall clock jumps. Raises CannotInject, here always.
-
-    A test must not set the machine's clock. libfaketime 0.9.10 was tried: it shifts what librdkafka reads
-    (timespec_get) and not what it waits for (cnd_timedwait), so that waits of a moment last for the length of the jump,
-    and with a constant shift the interpreter itself hung in it. What depends on the wall clock in a worker is
-    `committed_at` and the first half of a pull id; every wait and deadline is monotonic.
-    """
-    raise CannotInject("setting the clock is the machine's; libfaketime hangs librdkafka by itself")
+def clock_jumps(scene: Scene, folder: Path, shifts: Sequence[float] = CLOCK_SHIFTS) -> Row:
+    """The worker's wall clock jumps, at rest and in a transaction, forward and back. Raises CannotInject without cc."""
+    try:
+        clock = WallClock(folder)
+    except FileNotFoundError as error:
+        raise CannotInject(str(error)) from error
+    scene.push()
+    worker = scene.start("stop:records_sent", clock.env)
+    scene.await_frozen(worker)
+    clock.set(_DAY_SECONDS)
+    worker.process.send_signal(signal.SIGCONT)
+    scene.await_newest()
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    worker.wait_for(f"(?m)^{tomorrow:%Y-%m-%d}T")  # what it logs shows that its clock did jump
+    for shift in shifts:
+        clock.set(shift)
+        scene.push()
+        scene.await_newest()
+        sleep(_SETTLE_SECONDS)
+        scene.push()
+        scene.await_newest()
+    return scene.judge("the worker's clock jumps", 1 + len(shifts))
 
 
 def offsets_compacted(scene: Scene, bootstrap: str, times: int) -> Row:

@@ -102,6 +102,15 @@ def test_a_full_disk_is_said_and_heals_when_there_is_room(tmp_path: Path, scene:
         pytest.skip(str(reason))
 
 
+def test_a_clock_that_jumps_in_a_transaction_and_back_below_the_truth_breaks_nothing(
+    tmp_path: Path, scene: Scene
+) -> None:
+    try:
+        assert_held(machine.clock_jumps(scene, tmp_path / "clock", (-3600.0,)))
+    except machine.CannotInject as reason:
+        pytest.skip(str(reason))
+
+
 class Committing:
     """An owner whose commit proves itself in the middle of a revocation, from a thread of its own, as commits do."""
 
