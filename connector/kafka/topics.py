@@ -175,8 +175,9 @@ def too_small(spec: TopicSpec, topic: Topic, bootstrap: str) -> str | None:
 class Topics:
     """Asks and tells the cluster about topics. All methods raise OutputError (see `clients`)."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, *, shown_within_seconds: float = _ADMIN_SECONDS) -> None:
         self._clients = clients
+        self._shown_within_seconds = shown_within_seconds
         self._admin_client: AdminClient | None = None
         self._config_forbidden = False
 
@@ -269,12 +270,20 @@ class Topics:
                 _LOG.info("created topic %s with %d partition(s)", spec.name, spec.partitions)
 
     async def _await_created(self, names: Sequence[str]) -> dict[str, Topic]:
-        async with asyncio.timeout(_ADMIN_SECONDS):
-            while True:
-                found = await self.describe(names)
-                if len(found) == len(set(names)):
-                    return found
-                await asyncio.sleep(0.05)  # metadata spreads through the brokers after creation was acknowledged
+        deadline = asyncio.get_running_loop().time() + self._shown_within_seconds
+        while True:
+            found = await self.describe(names)
+            missing = sorted(set(names) - found.keys())
+            if not missing:
+                return found
+            if asyncio.get_running_loop().time() > deadline:
+                raise OutputError(
+                    reason="KafkaUnreachable",
+                    doing=f"waiting for new topic {missing[0]}",
+                    cause=f"it was created, and no broker shows it after {self._shown_within_seconds:.0f} s",
+                    remedy="look at the controller and the brokers' logs (operator)",
+                )
+            await asyncio.sleep(0.05)  # metadata spreads through the brokers after creation was acknowledged
 
     async def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
         if not names or self._config_forbidden:

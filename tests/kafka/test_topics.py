@@ -1,4 +1,13 @@
-from connector.kafka.topics import Topic, layer_topic, misfits, offsets_topic, too_small
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from connector.errors import OutputError
+from connector.kafka.topics import Topic, Topics, layer_topic, misfits, offsets_topic, too_small
 
 OFFSETS = offsets_topic("offs", partitions=50, replication_factor=-1)
 LAYERS = layer_topic("oci.x", partitions=1, replication_factor=-1, max_file_size=10_000_000)
@@ -46,3 +55,39 @@ def test_a_topic_that_takes_less_than_the_largest_file_is_named_with_both_number
 def test_hidden_settings_are_no_misfit() -> None:
     assert misfits(LAYERS, Topic("oci.x", 1, None), "b") == []
     assert too_small(LAYERS, Topic("oci.x", 1, None), "b") is None
+
+
+class Admin:
+    """Takes every new topic, and shows none of them."""
+
+    def list_topics(self, topic: None, seconds: float) -> Any:
+        return SimpleNamespace(topics={})
+
+    def create_topics(self, topics: list[Any], **_: float) -> dict[str, "Future[None]"]:
+        created: dict[str, Future[None]] = {topic.topic: Future() for topic in topics}
+        for future in created.values():
+            future.set_result(None)
+        return created
+
+
+class Clients:
+    """What Topics asks of `Clients`."""
+
+    bootstrap = "broker:9092"
+
+    def admin(self) -> Admin:
+        return Admin()
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.to_thread(function, *arguments)
+
+
+async def test_a_created_topic_that_no_broker_shows_is_an_error_that_names_it() -> None:
+    clients: Any = Clients()
+
+    with pytest.raises(OutputError) as caught:
+        await Topics(clients, shown_within_seconds=0.1).ensure([LAYERS], "create")
+
+    assert caught.value.reason == "KafkaUnreachable"
+    assert caught.value.transient
+    assert "oci.x" in str(caught.value)
