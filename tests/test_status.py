@@ -313,7 +313,7 @@ def test_the_history_of_a_source_does_not_grow_without_end() -> None:
     assert len(source(status, START).facts.history) == 10
 
 
-EVENTS = ("started", "unchanged", "committed", "failed", "skipped", "cancelled", "pause", "resume", "lost", "restoring",
+EVENTS = ("started", "unchanged", "committed", "failed", "cancelled", "pause", "resume", "lost", "restoring",
           "running", "draining", "broken", "nothing", "emptied")  # fmt: skip
 
 
@@ -329,8 +329,6 @@ def test_whatever_happens_ready_is_true_only_after_a_success_that_is_recent_and_
         match event:
             case "started":
                 status.source_started(SOURCE, at)
-            case "skipped":
-                status.source_skipped(SOURCE, at, None)
             case "cancelled":
                 status.source_cancelled(SOURCE, at)
             case "unchanged" | "committed" | "failed":

@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from connector.kafka.assignment import Assigned, Place, Polled, Revoked
 from connector.kafka.changelog import record_of
 from connector.kafka.clients import Clients, Property, kafka_error_of
+from connector.kafka.group_properties import group_properties, is_incremental
 from connector.kafka.record import Record
 
 T = TypeVar("T")
@@ -44,21 +45,11 @@ class GroupFeed:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 100,
-            "session.timeout.ms": 15_000,
-            "heartbeat.interval.ms": 3_000,
-            "partition.assignment.strategy": "range",
             # A topic that does not exist yet is looked for this often; the default is five minutes.
             "topic.metadata.refresh.interval.ms": 10_000,
-            **(properties or {}),
-            **({"group.instance.id": instance_id} if instance_id else {}),
+            **group_properties(properties or {}, instance_id),
         }
-        if self._properties.get("group.protocol") == "consumer":  # the broker sets these then
-            for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
-                self._properties.pop(name, None)
-        self._incremental = (
-            self._properties.get("group.protocol") == "consumer"
-            or self._properties.get("partition.assignment.strategy") == "cooperative-sticky"
-        )
+        self._incremental = is_incremental(self._properties)
         # A cancelled poll goes on in its thread until its time-out; a commit or the close must not run beside it.
         self._turn = threading.Lock()
         self._consumer: Consumer | None = None

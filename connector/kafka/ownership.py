@@ -20,6 +20,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from connector.errors import OutputError
 from connector.kafka.changelog import record_of
 from connector.kafka.clients import Clients, Property, kafka_error_of
+from connector.kafka.group_properties import group_properties, is_incremental
 from connector.kafka.membership import Fence, Membership, fence, not_owner, read_membership
 from connector.kafka.record import Record
 
@@ -74,23 +75,12 @@ class Ownership:
         self._owner = owner
         self._control_prefix = control_prefix
         self._properties: dict[str, Property] = {
-            "session.timeout.ms": 15_000,
-            "heartbeat.interval.ms": 3_000,
-            "partition.assignment.strategy": "range",
             # What is read here are requests of a hundred bytes; the offsets beside them are passed over.
             "queued.max.messages.kbytes": 4_096,
             "fetch.message.max.bytes": 262_144,
+            **group_properties(properties or {}, instance_id),
         }
-        self._properties.update(properties or {})
-        if self._properties.get("group.protocol") == "consumer":
-            for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
-                self._properties.pop(name, None)
-        if instance_id:
-            self._properties["group.instance.id"] = instance_id
-        self._incremental = (
-            self._properties.get("group.protocol") == "consumer"
-            or self._properties.get("partition.assignment.strategy") == "cooperative-sticky"
-        )
+        self._incremental = is_incremental(self._properties)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._assignment: frozenset[int] = frozenset()

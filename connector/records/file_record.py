@@ -76,11 +76,6 @@ class FileRecord:
     reference_bytes: int | None = None
 
     @property
-    def is_tombstone(self) -> bool:
-        """Whether this stands for a removed path."""
-        return self.content is None
-
-    @property
     def is_end_mark(self) -> bool:
         """Whether this is no file but the commit record of its pull."""
         return not self.path

@@ -1,7 +1,7 @@
 """One `oci_sync` task, resolved: what a tick, a restore and a worker need to know of it. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -68,8 +68,3 @@ class Source:
         schema_id = schema_id_of(key) if self.key_format == "avro" else 0
         ours = artifact == self.artifact and encode_file_key(self.key_format, artifact, path, schema_id) == key
         return path if ours and path else None
-
-
-def with_partitions(source: Source, topic_partitions: int) -> Source:
-    """The source once it is known how many partitions its topic has."""
-    return replace(source, topic_partitions=topic_partitions)

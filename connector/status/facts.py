@@ -12,7 +12,7 @@ from connector.errors import OciSyncError
 INTERVALS_UNTIL_OVERDUE = 3
 _MESSAGE_CHARACTERS = 2_000
 
-Result = Literal["unchanged", "changed", "error", "skipped"]
+Result = Literal["unchanged", "changed", "error"]
 
 
 class SourceId(NamedTuple):

@@ -135,11 +135,6 @@ class Status:
             source, at, "error", took, next_tick, problem=problem, errors=dict(errors), consecutive_failures=failures
         )
 
-    def source_skipped(self, source: SourceId, at: datetime, next_tick: datetime | None) -> None:
-        """A tick was due but not begun, for instance while the one before runs; it says nothing of the registry."""
-        ticks = _count(self._sources[source].ticks, "skipped")
-        self._source_update(source, at, next_tick=next_tick, ticks=ticks)
-
     def source_cancelled(self, source: SourceId, at: datetime) -> None:
         """A tick under way was given up (revoked, stopping); it says nothing of the registry either."""
         self._source_update(source, at, started_at=None)

@@ -28,7 +28,7 @@ def scrape(status: Status, telemetry: Telemetry, at: datetime) -> dict[tuple[str
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(["committed", "unchanged", "failed", "lost", "running", "skipped"]), max_size=12))
+@given(st.lists(st.sampled_from(["committed", "unchanged", "failed", "lost", "running", "cancelled"]), max_size=12))
 def test_metrics_say_what_status_says(events: list[str]) -> None:
     status, at, labels = Status("w", NOW), NOW, frozenset({("flow", "flows"), ("source", "pull")})
     status.register_source(SOURCE, at, artifact=HOSTILE, tag=None, partition=0, interval=timedelta(seconds=30))
@@ -48,7 +48,7 @@ def test_metrics_say_what_status_says(events: list[str]) -> None:
             case "running":
                 status.partition_state(0, at, PartitionState.RUNNING)
             case _:
-                status.source_skipped(SOURCE, at, None)
+                status.source_cancelled(SOURCE, at)
 
     shown = as_json(status.view(at))
     scraped = scrape(status, Telemetry(), at)
