@@ -27,6 +27,8 @@ _CALL_DEPTH = 200
 _AT = re.compile(rf"--> {_FILE}:(\d+):")
 _PATTERN_LENGTH = 1000
 _COMPILE_SECONDS = 2.0
+# What stands in a script for other flow engines, and in no line of Starlark outside of text and comments.
+_RHAI = re.compile(r"^[ \t]*let\s+\w+\s*=|#\{", re.MULTILINE)
 
 
 def main() -> None:
@@ -68,6 +70,15 @@ def run(code: str, events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def problems_of(code: str) -> list[str]:
     """What the compiler says of a script, each with its line; empty where it can run. Starts no process."""
+    problems = _compiled(code)
+    rhai = _RHAI.search(code) if problems else None
+    if rhai is None:
+        return problems
+    line = code.count("\n", 0, rhai.start()) + 1
+    return [f"line {line}: {rhai[0].strip()!r} is Rhai, and scripts are Starlark; docs/tasks/script.md has both"]
+
+
+def _compiled(code: str) -> list[str]:
     try:
         starlark = _starlark()
     except ConfigError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from connector.cli import execute
+from connector.errors import ConfigError
 
 GOOD = (
     "flow:\n  name: f\n  tasks:\n    - generate: {name: tick, interval: 30s}\n"
@@ -16,6 +17,44 @@ GOOD = (
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+# One file for each kind of error: what is wrong, the line that is told, and words of the message.
+BAD: dict[str, tuple[str, int, str]] = {
+    "BadYaml": (GOOD + "    - buffer: {name: whole\n", 7, "expected"),
+    "UnknownField": (GOOD.replace("artifact", "artefact"), 5, "did you mean 'artifact'?"),
+    "UnknownTask": (GOOD + "    - bufer: {name: whole}\n", 6, "did you mean 'buffer'?"),
+    "MissingField": (GOOD.replace(', artifact: "r.example.com/o/f:prod"', ""), 5, "needs the field 'artifact'"),
+    "BadValue": (GOOD.replace("30s", "30"), 4, "needs a unit"),
+    "UnknownVariable": (GOOD.replace("prod", "{{env.NO_COLOUR}}"), 5, "did you mean NO_COLOR?"),
+    "DuplicateName": (GOOD + "    - buffer: {name: pull}\n", 6, "the other is at line 5"),
+    "DuplicateArtifact": (
+        GOOD + '    - oci_sync: {name: again, artifact: "r.example.com/o/f:prod"}\n', 6, "'pull' at line 5",
+    ),
+    "Cycle": (
+        GOOD + "    - buffer: {name: a, depends_on: [b]}\n    - buffer: {name: b, depends_on: [a]}\n", 6, "a -> b -> a",
+    ),
+}  # fmt: skip
+
+
+def test_there_is_a_bad_file_for_each_kind_of_error() -> None:
+    assert BAD.keys() == ConfigError.reasons.keys() - {"FileUnreadable"}  # which has no line; see below
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_each_kind_of_error_is_exit_1_with_its_line_and_what_was_probably_meant(
+    reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, line, words = BAD[reason]
+    (tmp_path / "f.yaml").write_text(text)
+
+    code = execute(["validate", "--offline", str(tmp_path / "f.yaml")])
+
+    told = [one for one in capsys.readouterr().out.splitlines() if one.endswith(f"[{reason}]")]
+    assert code == 1
+    assert len(told) == 1
+    assert told[0].startswith(f"{tmp_path}/f.yaml:{line}:")
+    assert words in told[0]
 
 
 def test_a_good_flow_is_0_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,3 +111,85 @@ def test_a_half_alone_is_validated_as_it_would_run(tmp_path: Path, capsys: pytes
     assert execute(["validate", "--offline", str(tmp_path / "f.yaml")]) == 1
     assert execute(["validate", "--offline", "--only", "sink", str(tmp_path / "f.yaml")]) == 0
     assert "NOT_SET_ANYWHERE is not set" in capsys.readouterr().out
+
+
+# The first flow that was asked for, its lines as they stand there (the page had lost their indentation).
+SEED = """\
+flow:
+name: oci_sync_flows
+tasks:
+- generate:
+name: trigger
+interval: "30s"
+- oci_sync:
+name: pull_repo
+artifact: "registry.example.com/your-org/your-flows:prod"
+credentials_path: /etc/flowgen/credentials/registry.json
+- buffer:
+name: collect_layers
+size: 10000
+timeout: "5s"
+- script:
+name: write_cache_keys
+code: |
+let actions = [];
+for layer in event.data.batch {
+let parsed = parse_yaml(layer.content);
+let key = "flowgen.flows." + parsed.flow.name;
+actions.push(#{
+action: "put",
+key: key,
+content: layer.content,
+});
+}
+actions
+- nats_kv_store:
+name: save_to_kv
+operation: put
+bucket: flowgen_system
+key: "{{event.data.key}}"
+credentials_path: /etc/nats/credentials.json
+"""
+_RHAI = SEED.partition("code: |\n")[2].partition("- nats_kv_store")[0]
+_STARLARK = """\
+def main(event):
+    actions = []
+    for layer in event.data.batch:
+        parsed = parse_yaml(layer.content)
+        key = "flowgen.flows." + parsed.flow.name
+        actions.append({"action": "put", "key": key, "content": layer.content})
+    return actions
+"""
+
+
+def indented(lines: str, script: str) -> str:
+    """The seed's lines as YAML: a task at four blanks, its fields at eight, its script at ten."""
+    before, after = lines.split(_RHAI)
+    head, *tasks = (before + "SCRIPT\n" + after).partition("- generate:")
+    text = head.replace("name:", "  name:").replace("tasks:", "  tasks:")
+    for line in "".join(tasks).splitlines():
+        if line == "SCRIPT":
+            text += "".join(f"          {one}\n" for one in script.splitlines())
+        else:
+            text += f"    {line}\n" if line.startswith("- ") else f"        {line}\n"
+    return text
+
+
+def test_the_first_flow_that_was_asked_for_is_accepted_with_its_script_in_starlark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.yaml").write_text(indented(SEED, _STARLARK))
+
+    code = execute(["validate", "--offline", str(tmp_path / "f.yaml")])
+
+    assert capsys.readouterr().out == "1 flow in order\n"
+    assert code == 0
+
+
+def test_its_script_in_rhai_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f.yaml").write_text(indented(SEED, _RHAI))
+
+    code = execute(["validate", "--offline", str(tmp_path / "f.yaml")])
+
+    assert code == 1
+    assert "line 1: 'let actions =' is Rhai, and scripts are Starlark" in capsys.readouterr().out
