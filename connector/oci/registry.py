@@ -58,6 +58,15 @@ class Pulled:
     media_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A manifest as it came; `told_digest` is what its Docker-Content-Digest says, None where that is unusable."""
+
+    body: bytes
+    content_type: str
+    told_digest: Digest | None
+
+
 class Registry:
     """Registries as one credentials file opens them. Cheap to make; connections and tokens are in Hosts."""
 
@@ -72,7 +81,7 @@ class Registry:
         self.exchange = Exchange(hosts, Credentials(credentials_path, hosts.helpers), retry)
         self._credentials_path = credentials_path
         self._max_layers = max_layers
-        self._remembered: OrderedDict[tuple[str, str, Digest], tuple[bytes, str]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str, Digest], _Read] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Registry {self._credentials_path or 'anonymous'}>"
@@ -146,10 +155,11 @@ class Registry:
     async def _resolve_by_body(self, reference: Reference) -> Descriptor:
         """The registry's HEAD tells no digest (Amazon ECR, Red Hat, old proxies): read the manifest and hash it."""
         ask = self._ask(reference, "GET", reference.target, f"resolving {reference} by its manifest")
-        body, content_type = await self._read(reference, ask)
-        digest = digest_of(body) if reference.digest is None else reference.digest
-        self._remember(reference, digest, body, content_type)
-        return Descriptor(essence(content_type), digest, len(body))
+        read = await self._read(reference, ask)
+        digest = digest_of(read.body) if reference.digest is None else reference.digest
+        self._say_other_digest(reference, read)
+        self._remember(reference, digest, read)
+        return Descriptor(essence(read.content_type), digest, len(read.body))
 
     async def _document(self, reference: Reference, digest: Digest, parent: Digest | None = None) -> Manifest | Index:
         doing = f"reading the manifest {digest} of {reference}"
@@ -166,12 +176,13 @@ class Registry:
 
     async def _verified(self, reference: Reference, digest: Digest, doing: str) -> tuple[bytes, str]:
         known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
-        body, content_type = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
+        read = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
+        body = read.body
         if digest_of(body, algorithm_of(digest)) != digest:
             body = _decoded(body, digest, doing, reference.api_host)
-        return body, content_type
+        return body, read.content_type
 
-    async def _read(self, reference: Reference, ask: Ask) -> tuple[bytes, str]:
+    async def _read(self, reference: Reference, ask: Ask) -> _Read:
         async with await self.exchange.send(reference, ask) as response:
             content_type = response.header("content-type")
             if is_html(content_type):
@@ -184,13 +195,26 @@ class Registry:
                 raise failure_of(failure, ask.doing, origin_of(response.url).authority) from failure
             if not body:
                 raise not_a_registry(response, "without a body", ask.doing)
-            return body, content_type
+            return _Read(body, content_type, _digest_header(response))
+
+    def _say_other_digest(self, reference: Reference, read: _Read) -> None:
+        """Log, once a host, that it names a digest which its own bytes do not have; the bytes count."""
+        told, said = read.told_digest, (reference.api_host, "another digest")
+        said_before = self.exchange.hosts.warnings_said
+        if told is None or digest_of(read.body, algorithm_of(told)) == told or said in said_before:
+            return
+        said_before.add(said)
+        _LOG.warning(
+            "resolving %s: %s names %s and sends a manifest that hashes to %s; the hash counts",
+            reference, reference.api_host, told, digest_of(read.body),
+            extra={"registry": reference.registry, "reason": "DigestMismatch"},
+        )  # fmt: skip
 
     def _ask(self, reference: Reference, method: str, target: str, doing: str) -> Ask:
         return Ask(doing, method, f"/v2/{reference.repository}/manifests/{target}", _MANIFEST_HEADERS)
 
-    def _remember(self, reference: Reference, digest: Digest, body: bytes, content_type: str) -> None:
-        self._remembered[reference.api_host, reference.repository, digest] = (body, content_type)
+    def _remember(self, reference: Reference, digest: Digest, read: _Read) -> None:
+        self._remembered[reference.api_host, reference.repository, digest] = read
         while len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
 

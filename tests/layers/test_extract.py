@@ -101,6 +101,14 @@ def test_spellings_in_archives_come_out_as_one_path_and_replace_each_other_acros
     assert contents(archive_layer({"flows/a": b"0"}), archive_layer({name: b"1"})) == {"flows/a": b"1"}
 
 
+def test_of_one_name_the_last_entry_and_the_last_archive_hold_and_twins_in_case_are_two_files() -> None:
+    first = layer(tar([("a", b"1"), ("b", b"1"), ("a", b"2")]), TAR)
+    later = layer(tar([("b", b"3"), ("A", b"4")]), TAR)
+
+    assert contents(first, later) == {"a": b"2", "b": b"3", "A": b"4"}
+    assert failure(first, raw("a")).reason == "DuplicatePath"
+
+
 def test_two_titles_with_one_canonical_path_are_an_error_that_names_both_layers() -> None:
     error = failure(raw("a/b", b"1"), raw("./a//b", b"2"))
 

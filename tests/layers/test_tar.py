@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import LayerError
@@ -312,6 +312,17 @@ def test_python_and_we_read_the_same_of_what_python_wrote(
 
 
 @settings(max_examples=200, deadline=None)
+@example(b"", b"", 0)
+@example(bytes(512), b"", 0)  # one block of zeros alone
+@example(bytes(512) + b"x" * 512, b"", 0)
+@example(b"x" * 511, b"+0000000010\x00", 124)  # int() takes a sign
+@example(b"", b"1_000000010\x00", 124)  # and underscores
+@example(b"", b"\x80" + b"\xff" * 11, 124)  # a size in base 256, beyond 63 bits
+@example(b"", b"\xff" * 12, 124)  # a negative one
+@example(b"0 a=b\n", b"x", 156)  # a PAX record that does not move on (CVE-2019-20907)
+@example(b"99999999999 a=b\n", b"x", 156)
+@example(b"", b"S", 156)  # sparse, without a map
+@example(b"", b"\xff\xfe", 0)  # a name that is not UTF-8
 @given(st.binary(max_size=2048), st.binary(max_size=64), st.integers(0, 511))
 def test_any_bytes_end_in_entries_or_a_layer_error(noise: bytes, patch: bytes, at: int) -> None:
     data = bytearray(tar({"a": b"1", "n" * 120: b"2"}))

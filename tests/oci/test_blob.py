@@ -16,7 +16,7 @@ from aiohttp import web
 from connector.errors import IntegrityError, LayerError, OciSyncError, RegistryError
 from connector.http_client import TransportName
 from connector.oci.blob import Blobs, BlobStore, Fetched
-from connector.oci.digest import digest_of
+from connector.oci.digest import Digest, digest_of
 from connector.oci.hosts import Hosts, HostSettings
 from connector.oci.manifest import Descriptor
 from connector.oci.reference import parse_reference
@@ -62,6 +62,27 @@ async def test_a_digest_is_fetched_once_however_many_layers_share_it(hosts: Host
 
     assert len(blobs) == 1
     assert fake.count("/blobs/") == 1
+
+
+async def test_a_foreign_layer_is_fetched_from_the_registry_and_never_from_its_urls(
+    hosts: Hosts, fake: FakeRegistry, other: FakeRegistry
+) -> None:
+    other.blobs[str(digest_of(SMALL))] = SMALL
+    urls = [f"{other.url}/storage/{digest_of(SMALL)}"]
+    foreign = Layer(SMALL, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", extra={"urls": urls})
+    published = fake.publish_layers("org/app", "prod", [foreign])
+    registry = Registry(hosts, None, RETRY)
+    reference = parse_reference(fake.reference("org/app"))
+    layers = (await registry.manifest(reference, Digest(published.digest))).manifest.layers
+    assert layers[0].urls == tuple(urls)
+
+    blobs = await Blobs(registry).fetch(reference, layers)
+    assert blobs[layers[0].digest].read() == SMALL
+
+    del fake.blobs[str(digest_of(SMALL))]
+    with pytest.raises(RegistryError, match="404"):
+        await Blobs(registry).fetch(reference, layers)
+    assert other.requests == []
 
 
 async def test_inline_data_is_not_fetched(hosts: Hosts, fake: FakeRegistry) -> None:

@@ -1,7 +1,7 @@
 """Challenges: several headers, several in one header, quoting, and what is no challenge at all."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.oci.challenge import Challenge, parse_challenges
@@ -49,6 +49,13 @@ def test_a_flood_of_challenges_is_cut() -> None:
     assert len(parse_challenges(["Basic, " * 100_000] * 50)) == 20
 
 
+@example(["Bearer"])
+@example(['Bearer realm="'])
+@example(['Bearer realm="\\'])
+@example(["Bearer realm=,"])
+@example(["=x, Basic"])
+@example(["Bearer realm=https://[x"])
+@example(['Basic realm="a" Bearer realm="b"'])
 @given(st.lists(st.text(alphabet='Bearer basic=",\\ \t;realm:x\x00é', max_size=80), max_size=4))
 def test_any_headers_give_challenges_and_never_an_error(headers: list[str]) -> None:
     for challenge in parse_challenges(headers):

@@ -1,13 +1,19 @@
 """Hosts: whose settings count where, proxies of the environment, addresses."""
 
 import asyncio
+import ssl
+from pathlib import Path
 
 import pytest
 
+from connector.errors import RegistryError
+from connector.http_client import TransportName
 from connector.oci.hosts import Hosts, HostSettings
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry
+from connector.oci.retry import RetryPolicy
 from connector.oci.trust import origin_of
+from tests.certificates import self_signed
 from tests.fakes.registry import FakeRegistry
 
 
@@ -132,3 +138,27 @@ async def test_at_most_as_many_exchanges_are_open_as_the_setting_says(fake: Fake
         await first.aclose()
         await second.aclose()
         await (await third).aclose()
+
+
+async def test_the_ca_file_of_a_registry_is_trusted_for_it_and_for_no_other(
+    tmp_path: Path, transport: TransportName
+) -> None:
+    self_signed(tmp_path, "IP:127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with FakeRegistry(tls=context) as ours, FakeRegistry(tls=context) as stranger:
+        published = ours.publish("org/app", "prod", {"a": b"1"})
+        settings = {
+            ours.address: HostSettings(plain_http=False, ca_file=tmp_path / "cert.pem"),
+            stranger.address: HostSettings(plain_http=False),
+        }
+
+        async with Hosts(settings, transport=transport, environment_proxies=False) as hosts:
+            registry = Registry(hosts, None, RetryPolicy(max_attempts=1))
+            head = await registry.head(parse_reference(ours.reference("org/app")))
+            with pytest.raises(RegistryError, match="ca_file") as caught:
+                await registry.head(parse_reference(stranger.reference("org/app")))
+
+    assert head.digest == published.digest
+    assert (caught.value.reason, caught.value.transient) == ("Unreachable", False)
+    assert stranger.requests == []

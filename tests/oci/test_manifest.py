@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.errors import RegistryError
@@ -227,6 +227,15 @@ VALUES = (
 )
 
 
+@example({"schemaVersion": True, "layers": []}, "")
+@example({"schemaVersion": 2, "layers": [], "manifests": []}, "")
+@example({"schemaVersion": 2, "layers": None, "mediaType": INDEX}, MANIFEST)
+@example({"schemaVersion": 2, "layers": [{"digest": A, "size": True}]}, "")
+@example({"schemaVersion": 2, "layers": [{"digest": A, "size": -1}]}, "")
+@example({"schemaVersion": 2, "layers": [{"digest": A, "size": 1, "data": "*"}]}, "")
+@example({"schemaVersion": 2, "layers": [{"digest": A, "size": 1}, {"digest": A, "size": 2}]}, "")
+@example({"schemaVersion": 2, "manifests": [{"digest": A, "size": 1, "platform": {"os": 1}}]}, "")
+@example({"schemaVersion": 2, "layers": [], "annotations": {"a": None}}, "")
 @given(
     st.dictionaries(
         st.sampled_from(["schemaVersion", "mediaType", "layers", "manifests", "config", "annotations", "artifactType"]),

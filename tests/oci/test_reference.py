@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.errors import ConfigError
@@ -117,6 +117,13 @@ def test_a_look_alike_is_a_host_of_its_own(host: str) -> None:
     assert parse_reference(f"{host}/app").registry == host
 
 
+@example("r.example/app@")
+@example("[::1/app")
+@example("r.example:/app")
+@example("r.example:99999999/app")
+@example("localhost/a:b:c")
+@example("\u0130/app")  # its lower case has two characters
+@example(f"r.example/{'a' * 250}")
 @given(st.text(alphabet="abcA01.:/@-_[]#% \n\tsha256é", max_size=60))
 def test_any_text_is_a_reference_that_parses_again_or_a_config_error(text: str) -> None:
     try:
@@ -130,6 +137,11 @@ def test_any_text_is_a_reference_that_parses_again_or_a_config_error(text: str) 
     assert "#" not in first.text
 
 
+@example("[")
+@example("[]:1")
+@example("[fe80::1%eth0]")
+@example("a:\u0663")  # a digit, but not of ASCII
+@example("\u212a.example")  # the sign for Kelvin, whose lower case is a k
 @given(st.text(max_size=40))
 def test_any_text_is_a_host_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):

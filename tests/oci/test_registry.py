@@ -3,8 +3,11 @@
 Every test runs on both transports.
 """
 
+import asyncio
 import gzip
 import json
+import logging
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -295,6 +298,56 @@ async def test_too_many_layers_are_refused_before_the_first_blob(hosts: Hosts, f
 
     assert caught.value.reason == "TooLarge"
     assert fake.count("/blobs/") == 0
+
+
+async def test_a_digest_that_the_bytes_do_not_have_is_logged_once_and_the_bytes_count(
+    hosts: Hosts, fake: FakeRegistry, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    wrong = digest_of(b"something else")
+    fake.fail_next(405, on="HEAD ", times=2)
+    for _ in range(2):
+        headers = {"Content-Type": MANIFEST, "Docker-Content-Digest": wrong}
+        fake.fail_next(200, headers, body=published.body, on="GET ")
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            clock.advance(1)
+            assert (await Registry(hosts).head(reference(fake))).digest == published.digest
+
+    [record] = caplog.records
+    assert wrong in record.getMessage()
+    assert published.digest in record.getMessage()
+    assert fake.address in record.getMessage()
+
+
+async def test_a_digest_of_head_that_the_bytes_do_not_have_is_logged_and_refused(
+    hosts: Hosts, fake: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    wrong = digest_of(b"something else")
+    fake.fail_next(200, {"Content-Type": MANIFEST, "Docker-Content-Digest": wrong}, on="HEAD ")
+    fake.fail_next(
+        200, {"Content-Type": MANIFEST}, body=published.body, on=f"GET /v2/org/app/manifests/{wrong}", times=9
+    )
+    registry = Registry(hosts, None, RETRY)
+    head = await registry.head(reference(fake))
+
+    with caplog.at_level(logging.INFO), pytest.raises(IntegrityError, match=published.digest) as caught:
+        await registry.manifest(reference(fake), head.digest)
+
+    assert caught.value.reason == "DigestMismatch"
+    assert any(published.digest in record.getMessage() for record in caplog.records)
+
+
+async def test_two_flows_with_one_reference_share_one_head(hosts: Hosts, fake: FakeRegistry, login: Path) -> None:
+    published = fake.publish("org/app", "prod", FILES)
+    one, other, with_login = Registry(hosts), Registry(hosts), Registry(hosts, login)
+
+    heads = await asyncio.gather(*(registry.head(reference(fake)) for registry in (one, other, with_login)))
+
+    assert {head.digest for head in heads} == {published.digest}
+    assert fake.count("HEAD ") == 2  # who has other credentials may see another thing
 
 
 async def test_the_config_is_never_fetched(hosts: Hosts, fake: FakeRegistry) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.errors import IntegrityError, RegistryError
@@ -55,6 +55,18 @@ def test_retry_after_that_says_nothing_is_nothing(text: str) -> None:
     assert parse_retry_after(text, NOW) is None
 
 
+@example("880µs, allowed 44000/minute")
+@example("880\u03bcs")  # the Greek letter, where servers mean the sign
+@example("\u0663")  # a digit, but not of ASCII
+@example("\u0663s")
+@example("Mon,")
+@example("Mon, 01 Jan 0001 00:00:00 +9999")
+@example("Fri, 31 Dec 9999 23:59:59 -9999")
+@example("Sun, 31 Feb 2026 25:61:61 GMT")
+@example("Sun Nov  1 12:00:05 2026")
+@example("-0")
+@example("999999999999.999999999")
+@example("1h" * 32)
 @given(st.text(max_size=40) | st.from_regex(r"[0-9.]{0,9}(ms|s|m|h)?", fullmatch=True))
 def test_any_retry_after_is_within_bounds(text: str) -> None:
     seconds = parse_retry_after(text, NOW)

@@ -1,5 +1,6 @@
 """Listing tags: every page, and never more than there can be."""
 
+import asyncio
 import logging
 
 import pytest
@@ -51,6 +52,28 @@ async def test_a_page_that_links_to_itself_ends_the_list(hosts: Hosts, fake: Fak
 
     assert await tags(hosts, fake) == ("v1",)
     assert len(fake.requests) == 2
+
+
+@pytest.mark.parametrize(("page_size", "pages", "count"), [(1000, 100, 100_000), (10, 200, 2_000)])
+async def test_a_list_without_end_is_cut_at_100_000_tags_or_200_pages_within_seconds(
+    fake: FakeRegistry, page_size: int, pages: int, count: int
+) -> None:
+    sent = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal sent
+        page = [f"v{number}" for number in range(sent, sent + page_size)]
+        sent += page_size
+        link = f'<{request.path}?n={page_size}&last={page[-1]}>; rel="next"'
+        return web.json_response({"tags": page}, headers={"Link": link})
+
+    fake.answer(answer, times=1000)
+
+    async with Hosts(environment_proxies=False) as hosts, asyncio.timeout(20):
+        found = await tags(hosts, fake)
+
+    assert len(found) == count
+    assert len(fake.requests) == pages
 
 
 async def test_no_tags_may_be_null_and_odd_ones_are_left_out(
