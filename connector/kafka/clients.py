@@ -81,12 +81,14 @@ def check_properties(properties: Mapping[str, Property]) -> None:
 class Clients:
     """Makes clients of one cluster and runs their blocking calls; `async with` ends its threads.
 
+    `name` is this process's own; `client_id`, which is the same unless the user chose one, may be that of many.
     `bootstrap` is for messages.
     """
 
-    def __init__(self, properties: Mapping[str, Property], client_id: str = "oci-sync") -> None:
+    def __init__(self, properties: Mapping[str, Property], name: str = "oci-sync") -> None:
         check_properties(properties)
-        self.client_id = str(properties.get("client.id", client_id))
+        self.name = name
+        self.client_id = str(properties.get("client.id", name))
         self._properties = dict(properties)
         self.bootstrap = str(properties.get("bootstrap.servers", ""))
         self.last_error: KafkaError | None = None

@@ -65,7 +65,7 @@ class Worker:
         self._group = group
         self._status = status
         self._telemetry = telemetry
-        self._notice = WorkerNotice(clients.client_id, clients.client_id, _sources_by_flow(sources))
+        self._notice = WorkerNotice(clients.name, clients.client_id, _sources_by_flow(sources))
         self._once = once
         self._join_seconds = join_seconds
         self._owned: dict[int, OwnedPartition] = {}

@@ -19,6 +19,13 @@ async def test_a_property_that_librdkafka_does_not_know_is_a_clear_error() -> No
     assert caught.value.reason == "BadValue"
 
 
+def test_workers_that_share_a_client_id_of_the_user_keep_names_of_their_own() -> None:
+    one, two = (Clients({"client.id": "ours"}, name) for name in ("oci-sync-one", "oci-sync-two"))
+
+    assert (one.name, two.name) == ("oci-sync-one", "oci-sync-two")
+    assert one.client_id == two.client_id == "ours"
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "transient"),
     [

@@ -172,3 +172,22 @@ def test_a_pause_over_http_is_kept_in_kafka_too(
 
     assert ready.returncode == 0, ready.stdout
     assert "pull" in ready.stdout
+
+
+def test_workers_that_share_the_users_client_id_are_told_apart(
+    tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
+) -> None:
+    product = Product(
+        tmp_path, kafka.bootstrap, f"{registry.host}/{unique}/flows:prod", unique, interval="1h",
+        worker={"kafka": {"bootstrap.servers": kafka.bootstrap, "client.id": "ours"}},
+    )  # fmt: skip
+    oras.push(product.artifact, FILES)
+    with product.running(), product.running():
+        deadline = time.monotonic() + 30
+        live: list[str] = []
+        while len(live) < 2:
+            assert time.monotonic() < deadline, f"live are {live}"
+            told = product.call("status", "-o", "json").stdout
+            live = [worker["name"] for worker in json.loads(told)["worker"]["live"]] if told else []
+
+    assert len(set(live)) == 2
