@@ -13,6 +13,7 @@ from connector.cli.output import OutputFormat, say_error, show
 from connector.cli.registry_client import open_registry
 from connector.config.worker_file import load_worker
 from connector.errors import OciSyncError
+from connector.layers.limits import max_decompressed_size
 from connector.oci.blob import Blobs
 from connector.oci.challenge import Challenge, parse_challenges
 from connector.oci.exchange import Ask
@@ -47,7 +48,8 @@ def doctor(
 
     async def examine() -> tuple[list[dict[str, Any]], OciSyncError | None]:
         async with open_registry(worker, credentials, _ONCE) as registry:
-            return await _examine(_Patient(registry, reference, wish, credentials))
+            most = max_decompressed_size(worker.limits.max_total_size)
+            return await _examine(_Patient(registry, reference, wish, credentials, most))
 
     rows, failure = asyncio.run(examine())
     show(rows, output)
@@ -62,6 +64,7 @@ class _Patient:
     reference: Reference
     platform: Platform | None
     credentials: Path | None
+    max_bytes: int
 
 
 async def _examine(patient: _Patient) -> tuple[list[dict[str, Any]], OciSyncError | None]:
@@ -136,10 +139,10 @@ async def _walk(patient: _Patient) -> AsyncGenerator[tuple[str, str], None]:
     yield "manifest", f"{of}{len(layers)} layers, {sum(layer.size_bytes for layer in layers)} bytes"
 
     if layers:
-        smallest = min(layers, key=lambda layer: layer.size_bytes)
-        blobs = await Blobs(registry).fetch(reference, [smallest])
-        blob = blobs[smallest.digest]
-        yield "blob", f"{blob.digest}, {blob.size_bytes} bytes, {smallest.media_type}: size and digest are right"
+        first = layers[0]
+        blobs = await Blobs(registry, max_bytes=patient.max_bytes).fetch(reference, [first])
+        blob = blobs[first.digest]
+        yield "blob", f"{blob.digest}, {blob.size_bytes} bytes, {first.media_type}: size and digest are right"
 
     for host, limit in exchange.hosts.rate_limits().items():
         yield "rate limit", f"{host}: {limit.remaining} of {limit.limit} left, window {limit.window_seconds} s"

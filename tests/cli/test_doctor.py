@@ -32,17 +32,17 @@ def test_a_healthy_registry_is_walked_to_its_first_blob(tmp_path: Path, capsys: 
     assert "token-" not in shown
 
 
-def test_it_is_the_smallest_blob_that_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_the_first_blob_that_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
     with FakeRegistry() as fake:
-        published = fake.publish("org/app", "prod", {"large": b"x" * 5000, "small": b"y", "middle": b"z" * 50})
+        published = fake.publish("org/app", "prod", {"first": b"x" * 5000, "small": b"y", "middle": b"z" * 50})
 
         assert execute(["doctor", fake.reference("org/app"), "-o", "json"]) == 0
 
         assert [seen.path.rpartition("/")[2] for seen in fake.requests if "/blobs/" in seen.path] == [
-            published.layers[1]
+            published.layers[0]
         ]
     [row] = [row for row in json.loads(capsys.readouterr().out) if row["step"] == "blob"]
-    assert published.layers[1] in row["seen"]
+    assert published.layers[0] in row["seen"]
 
 
 @pytest.mark.parametrize(
