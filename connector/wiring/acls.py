@@ -32,7 +32,7 @@ def _of_sink(worker: Worker, flow: Flow) -> list[Acl]:
     if not flow.sink_tasks:
         return []
     stores = [acl for task in flow.sink_tasks for acl in _of_store(flow, task.fields)]
-    return [*acls_of_sink(sink_group(worker, flow), _topics(flow)), *stores]
+    return [*acls_of_sink(sink_group(worker, flow.name), _topics(flow)), *stores]
 
 
 def _topics(flow: Flow) -> list[str]:

@@ -16,7 +16,7 @@ from connector.records.worker_notice import WorkerNotice, living, read_notice
 from connector.source.errand import run_errand
 from connector.telemetry import uuid7
 from connector.wiring.parts import Parts
-from connector.wiring.source_half import group_of
+from connector.wiring.source_half import group_of, now_ms
 
 _LOOK_SECONDS = 0.2
 
@@ -82,7 +82,7 @@ async def ask(
     this process, as a member of the group; `trigger` and `pause` wait for the next worker. Raises OutputError.
     """
     request = Request(
-        kind, source.flow, source.artifact, id=uuid7(_now_ms(), os.urandom(10)), at=_now_ms(),
+        kind, source.flow, source.artifact, id=uuid7(now_ms(), os.urandom(10)), at=now_ms(),
         by=f"{os.environ.get('USER', 'somebody')}@{socket.gethostname()}", digest=digest, force=force,
     )  # fmt: skip
     partition = partition_for(request.offset_key, now.partitions)
@@ -105,7 +105,7 @@ async def ask(
 
 async def resume(parts: Parts, now: Known, source: KnownSource) -> None:
     """Take a pause back. Raises OutputError."""
-    request = Request(RequestKind.PAUSE, source.flow, source.artifact, id="", at=_now_ms(), by="")
+    request = Request(RequestKind.PAUSE, source.flow, source.artifact, id="", at=now_ms(), by="")
     partition = partition_for(request.offset_key, now.partitions)
     await post(parts.clients, [done_record(parts.worker.offsets.topic, partition, request)], f"resuming {source.name}")
 
@@ -162,7 +162,3 @@ def _readable(record: Record) -> SourceOffset | None:
         return read_offset(record.key, record.value or b"")
     except OutputError:
         return None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,14 +1,12 @@
 """The sink half: from the tasks behind `oci_sync` to a pipeline. Needs no registry and no credentials of `oci_sync`."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from time import monotonic
 
 from connector.config.flow_file import Flow, LoadedFlows
 from connector.config.worker_file import Worker
 from connector.errors import ConfigError
 from connector.kafka.group_feed import GroupFeed
+from connector.oci.clock import SystemClock
 from connector.records.formats import Format
 from connector.sink.flow_sink import build_lines
 from connector.sink.parts import Parts as SinkParts
@@ -18,25 +16,9 @@ from connector.wiring.parts import Parts, membership_properties
 from connector.wiring.source_half import build_format, sync_tasks, topic_of
 
 
-class SystemClock:
-    """The time as it is."""
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return monotonic()
-
-    def now(self) -> datetime:
-        """Now, in UTC."""
-        return datetime.now(UTC)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
-
-
-def sink_group(worker: Worker, flow: Flow) -> str:
+def sink_group(worker: Worker, flow: str) -> str:
     """The consumer group of a flow's sink half: one a flow, so that flows do not wait for each other."""
-    return f"{worker.group}-sink-{flow.name}"
+    return f"{worker.group}-sink-{flow}"
 
 
 def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
@@ -44,7 +26,7 @@ def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
     worker = parts.worker
     return GroupFeed(
         parts.clients,
-        group=sink_group(worker, flow),
+        group=sink_group(worker, flow.name),
         topics=sorted(formats_of(flow)),
         instance_id=worker.group_instance_id,
         properties=membership_properties(worker),

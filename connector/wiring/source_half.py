@@ -168,8 +168,8 @@ def build_sources(
                 build_blobs(parts, registry),
                 build_encoding(flow, task, schemas),
                 parts.spool,
-                new_pull_id=lambda: uuid7(_now_ms(), os.urandom(10)),
-                now_ms=_now_ms,
+                new_pull_id=lambda: uuid7(now_ms(), os.urandom(10)),
+                now_ms=now_ms,
                 new_traceparent=lambda: traceparent(os.urandom(24)),
                 record_limit=partial(_record_limit, parts, topic_of(flow, task)),
                 progress=progress,
@@ -214,5 +214,6 @@ async def _record_limit(parts: Parts, topic: str) -> int | None:
     return found.max_message_bytes if found is not None else None
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Milliseconds since 1970, as Kafka counts."""
     return time.time_ns() // 1_000_000
