@@ -1,6 +1,8 @@
 """The directory store."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,67 @@ async def test_readers_of_the_version_before_can_go_on_reading(store: Store, tmp
     )
     os.close(old)
     os.close(reader)
+
+
+class Reader(threading.Thread):
+    """Opens the directory, lists it and reads every file, again and again; `seen` holds each different sight of it."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(daemon=True)
+        self._directory = directory
+        self.seen: list[dict[str, bytes]] = []
+        self.failed: OSError | None = None
+        self.passed = threading.Event()
+        self.ends = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.ends.is_set():
+                sight = self._pass()
+                if sight not in self.seen[-2:]:
+                    self.seen.append(sight)
+                self.passed.set()
+        except OSError as error:
+            self.failed = error
+            self.passed.set()
+
+    def _pass(self) -> dict[str, bytes]:
+        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            seen: dict[str, bytes] = {}
+            for name in os.listdir(folder):
+                file = os.open(name, os.O_RDONLY, dir_fd=folder)
+                seen[name] = os.read(file, 100)
+                os.close(file)
+            return seen
+        finally:
+            os.close(folder)
+
+
+async def test_a_reader_that_never_rests_sees_each_release_whole_and_no_half(store: Store, tmp_path: Path) -> None:
+    def release(number: int) -> dict[str, bytes]:
+        return dict.fromkeys(("a", "b", "c", "d", f"only-in-{number}"), b"of release %d" % number)
+
+    async def apply_release(number: int) -> None:
+        held = await store.list("")
+        puts, deletes = release(number), frozenset(held.keys() - release(number).keys())
+        await apply(await diff_of(puts, deletes, store), store)
+
+    await apply_release(0)
+    reader = Reader(tmp_path / "rules")
+    reader.start()
+    for number in range(1, 10):
+        await apply_release(number)
+        # One version before the current is kept: whoever opened that one is through with it before the next.
+        reader.passed.clear()
+        await asyncio.to_thread(reader.passed.wait, 10)
+    reader.ends.set()
+    reader.join(10)
+
+    assert reader.failed is None
+    whole = [release(number) for number in range(10)]
+    assert [sight for sight in reader.seen if sight not in whole] == []
+    assert len(reader.seen) >= 9  # it did read while releases came
 
 
 async def test_old_versions_do_not_pile_up(store: Store, tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
-from connector.config.flow_file import load_flow
-from connector.errors import ConfigError
+from connector.config.flow_file import Flow, load_flow
+from connector.config.worker_file import load_worker
+from connector.errors import ConfigError, SinkError
 from connector.sink.chain import DiffChain, EventChain
 from connector.sink.flow_sink import build_lines
 from connector.sink.line import Line
 from connector.sink.parts import Parts
+from connector.wiring.parts import open_parts
+from connector.wiring.sink_half import sink_parts
+from tests.sink.memory_store import pull
 
 BUFFER = {"buffer": {"name": "b"}}
 DIFF = {"diff": {"name": "d", "owns": ["k."], "routes": [{"match": ".", "key": "k.{{ path }}"}]}}
@@ -22,11 +26,15 @@ def _store(name: str = "kv", **fields: object) -> dict[str, Any]:
     return {"nats_kv_store": {"name": name, "bucket": "b", **fields}}
 
 
-def _lines(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1", **options: object) -> list[Line]:
+def _flow(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1", **options: object) -> Flow:
     path = tmp_path / "flow.yaml"
     source = [{"generate": {"name": "tick"}}, {"oci_sync": {"name": "pull", "artifact": artifact, **options}}]
     path.write_text(json.dumps({"flow": {"name": "f", "tasks": [*source, *tasks]}}))
-    return build_lines(load_flow(path, "sink", {}), Parts("f"))
+    return load_flow(path, "sink", {})
+
+
+def _lines(tmp_path: Path, *tasks: dict[str, Any], artifact: str = "example.com/a:1", **options: object) -> list[Line]:
+    return build_lines(_flow(tmp_path, *tasks, artifact=artifact, **options), Parts("f"))
 
 
 def test_a_diff_and_a_store_are_a_chain(tmp_path: Path) -> None:
@@ -87,3 +95,22 @@ def test_records_that_are_no_whole_snapshot_feed_a_topic_but_no_store(tmp_path: 
         _lines(tmp_path, BUFFER, DIFF, _store(), **options)
 
     assert _lines(tmp_path, **options) == []
+
+
+async def test_the_worker_file_bounds_what_a_buffer_of_a_flow_takes(tmp_path: Path) -> None:
+    flow = _flow(tmp_path, BUFFER, DIFF, _store(), artifact="example.com/a:1")
+    worker = tmp_path / "worker.yaml"
+    spool = {"directory": str(tmp_path / "spool")}
+    worker.write_text(json.dumps({"limits": {"max_file_size": "1KB", "max_total_size": "2KB"}, "spool": spool}))
+    async with open_parts(load_worker(worker)) as parts:
+        (line,) = build_lines(flow, sink_parts(parts, flow))
+
+    fits = pull("1", {"a": "x" * 1000, "b": "x" * 1000}, artifact="example.com/a:1")
+    whole = [line.take(file, "oci.f", 0, offset) for offset, file in enumerate(fits)][-1]
+    first, second = pull("2", {"a": "x" * 1000, "b": "x" * 1001}, artifact="example.com/a:1")
+    line.take(first, "oci.f", 0, 2)
+    with pytest.raises(SinkError, match="max_total_size is 2000") as caught:
+        line.take(second, "oci.f", 0, 3)
+
+    assert whole is not None
+    assert caught.value.reason == "SnapshotTooLarge"
