@@ -7,9 +7,11 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from bench import arrival, growth, pull, quiet, release, sink, start
+from bench import arrival, growth, pull, quiet, release, scale, sink, start
 from bench.ground import Ground, machine, open_ground
+from bench.plot import write_plot
 from bench.result import Result, table
 
 Measurement = Callable[[Ground, int], Iterator[Result]]
@@ -25,6 +27,7 @@ FULL: dict[str, Measurement] = {
     "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=4),
     "sink": sink.nats_writes,
     "arrival": arrival.push_to_store,
+    "fleet": lambda ground, runs: scale.fleet(ground, sources=2_000, files=50),
     "sources": lambda ground, runs: quiet.growth(ground, (10, 100), beats=4),
     "files": lambda ground, runs: growth.by_files(ground, (10, 100, 1_000, 10_000)),
     "sizes": lambda ground, runs: growth.by_size(ground, (1_000, 100_000, 1_000_000, 10_000_000)),
@@ -48,6 +51,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller, in under two minutes")
     parser.add_argument("--only", nargs="+", choices=sorted(FULL | EXTRA), help="some of the measurements")
     parser.add_argument("--runs", type=int, help=f"pairs of each (default {_RUNS}, with --quick {_QUICK_RUNS})")
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="draw how cost grows into this file")
     options = parser.parse_args()
     measurements = QUICK if options.quick else FULL | EXTRA
     wanted = options.only or (QUICK if options.quick else FULL)
@@ -63,6 +67,9 @@ def main() -> int:
             for result in measure(ground, runs):
                 results.append(result)
                 _say(f"[{time.monotonic() - started:4.0f} s] {result}")
+    if options.plot is not None:
+        points = [point for result in results for point in result.points]
+        write_plot(options.plot, sorted(points, key=lambda point: (point.series, point.x)))
     sys.stdout.write(f"\n{machine()}; {runs} runs of each pair\n\n{table(results)}\n")
     return 0
 

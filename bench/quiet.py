@@ -9,7 +9,7 @@ from bench.flow import BenchFlow
 from bench.ground import Ground, text_files
 from bench.process import cpu_seconds, resident_mb
 from bench.requests import RequestCount
-from bench.result import Result
+from bench.result import Point, Result
 from tools.stack.pins import ROOT
 
 _FILES = 3
@@ -43,7 +43,8 @@ def quiet_ticks(ground: Ground, beats: int, *, sources: int = 1000, seconds_a_be
         f"{seen.ticks:,} ticks in {beats} beats of {seconds_a_beat} s, everything the process does included",
     )  # fmt: skip
     yield Result("the same: requests a tick", seen.requests / seen.ticks, "×", 1.0, 1.0)
-    yield Result("the same: resident memory", seen.resident_mb, "MB", 120 if is_whole else None, 80)
+    memory_bar = 120 if is_whole else None
+    yield Result("the same: resident memory", seen.resident_mb, "MB", memory_bar, 80, points=_points(seen))
 
 
 def growth(ground: Ground, counts: Sequence[int], beats: int) -> Iterator[Result]:
@@ -54,7 +55,16 @@ def growth(ground: Ground, counts: Sequence[int], beats: int) -> Iterator[Result
         yield Result(
             f"{sources:,} sources: CPU a tick", seen.cpu_ms_a_tick, "ms", detail=f"resident {seen.resident_mb:.0f} MB, "
             f"{seen.cpu_ms_a_tick * sources / beat / 10:.1f} % of a core at one beat in {beat} s",
+            points=_points(seen),
         )  # fmt: skip
+
+
+def _points(seen: Quiet) -> tuple[Point, ...]:
+    per_beat = seen.cpu_ms_a_tick * seen.sources
+    return (
+        Point("sources, CPU ms of a beat", seen.sources, per_beat),
+        Point("sources, resident MB", seen.sources, seen.resident_mb),
+    )
 
 
 def measure(ground: Ground, sources: int, beats: int, seconds_a_beat: int) -> Quiet:

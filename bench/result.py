@@ -6,6 +6,15 @@ from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One place on a curve of cost; the name of the series says what `x` and `y` are, with units."""
+
+    series: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One line of the table. `value` is compared with `bar` (at most) and `towards`; without a bar it is told only."""
 
@@ -15,6 +24,7 @@ class Result:
     bar: float | None = None
     towards: float | None = None
     detail: str = ""
+    points: tuple[Point, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.what}: {_number(self.value, self.unit)} {self.verdict}".rstrip()

@@ -1,105 +1,148 @@
-"""Many sources on a few workers: how fast work moves to a new worker, and how fast a restart restores.
+"""A fleet: many sources on three workers, a fourth that joins, and one worker that starts with all of them.
 
-    python -m bench.scale [SOURCES] [FILES]
-
-2,000 sources of 50 files (100,000 paths) over 64 partitions of the offsets topic, three workers, then a fourth; at last
-all end and one worker restores everything. Prints the figures of docs/performance.md.
+Sources share an artifact of one layer under tags of their own, so that the registry is no part of what is measured;
+each has its own source offset, with a path a file. Moments are those of the workers' own log lines.
 """
 
-import json
 import re
-import sys
-import tempfile
+import subprocess
+import tarfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tests.fakes.registry import FakeRegistry
-from tests.system import servers
-from tests.system.product import Product, Running
+from bench.flow import BenchFlow
+from bench.ground import Ground, MeasuredFailed, text_files
+from bench.result import Result
+from tools.stack.pins import ROOT
 
-PARTITIONS = 64
-
-
-class Fleet(Product):
-    """Many sources in one flow."""
-
-    def __init__(self, folder: Path, bootstrap: str, fake: FakeRegistry, sources: int) -> None:
-        super().__init__(folder, bootstrap, fake.reference("org/a0"), "fleet")
-        tasks: list[object] = [{"generate": {"name": "tick", "interval": "5s", "jitter": "5s"}}]
-        for number in range(sources):
-            artifact = fake.reference(f"org/a{number}")
-            tasks.append({"oci_sync": {"name": f"p{number}", "artifact": artifact, "depends_on": ["tick"]}})
-        self.flow_file.write_text(json.dumps({"flow": {"name": "fleet", "tasks": tasks}}))
-        worker = json.loads(self.worker_file.read_text())
-        worker["offsets"]["partitions"] = PARTITIONS
-        self.worker_file.write_text(json.dumps(worker))
+_TAR = "application/vnd.oci.image.layer.v1.tar"
+_PARTITIONS = 64
+_FIRST_PULLS_SECONDS = 900.0
+_MOVE_SECONDS = 60.0
+_TICKED = re.compile(r"(?:unchanged since last pull|committed \d+ files).*?artifact=(\S+)")
+_RESTORED = re.compile(r"restored partition.*: (\d+) sources, (\d+) paths")
+_ASSIGNED = re.compile(r"assigned \d+ partitions with \d+ sources")
 
 
-def wait_until_settled(workers: list[Running], sources: int, seconds: float) -> None:
-    """Until the workers together have ticked every source, whoever runs it."""
-    deadline = time.monotonic() + seconds
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A worker whose log is read."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    started: float
+
+    def lines(self) -> list[str]:
+        """What it said until now."""
+        return self.log.read_text().splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a worker restored after its last assignment; seconds from there, and from the start of the process."""
+
+    sources: int
+    paths: int
+    seconds: float
+    since_start: float
+
+
+def fleet(ground: Ground, sources: int, files: int) -> Iterator[Result]:
+    """First pulls on three workers, the move to a fourth, and a restart of one alone."""
+    flow = _flow(ground, sources, files)
+    with ExitStack() as ends:
+        begun = time.monotonic()
+        workers = [_start(flow, ground, ends, number) for number in range(3)]
+        _until_all_ticked(workers, sources)
+        rate = sources / (time.monotonic() - begun)
+        yield Result(f"first pulls of {sources:,} sources of {files} files, three workers", rate, "a second")
+        fourth = _start(flow, ground, ends, 3)
+        moved = _await_restored(fourth, lambda seen: seen.sources > 0)
+        yield Result(
+            "a fourth worker: its start to the last partition that moved and is restored", moved.since_start, "s",
+            10.0, 5.0, f"{moved.sources:,} sources, {moved.paths:,} paths, {moved.seconds:.2f} s after the assignment",
+        )  # fmt: skip
+    with ExitStack() as ends:
+        alone = _await_restored(_start(flow, ground, ends, 4), lambda seen: seen.sources >= sources)
+        yield Result(
+            f"a restart that restores {alone.paths:,} paths of offsets", alone.seconds, "s", 5.0, 2.0,
+            f"{alone.sources:,} sources; {alone.since_start:.1f} s from the start of the process",
+        )  # fmt: skip
+
+
+def _flow(ground: Ground, sources: int, files: int) -> BenchFlow:
+    folder = ground.new_folder("fleet")
+    text_files(folder, files, 100)
+    reference = f"{ground.registry.host}/{ground.fresh('bench/fleet')}:prod"
+    archive = ground.new_folder("archive") / "files.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, arcname="files")
+    ground.oras("push", "--plain-http", "--no-tty", reference, f"{archive.name}:{_TAR}", cwd=archive.parent)
+    tags = [f"t{number}" for number in range(sources)]
+    for start in range(0, sources, 500):
+        ground.oras("tag", "--plain-http", reference, *tags[start : start + 500])
+    repository = reference.rpartition(":")[0]
+    worker = {"offsets": {"topic": ground.fresh("offsets"), "partitions": _PARTITIONS}}
+    return BenchFlow(ground, [f"{repository}:{tag}" for tag in tags], interval="1h", worker=worker)
+
+
+def _start(flow: BenchFlow, ground: Ground, ends: ExitStack, number: int) -> Logged:
+    log = flow.folder / f"worker-{number}.log"
+    command = flow.command("run", "--only", "source", "--log-level", "debug")
+    started = time.time()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=ground.environment(), cwd=ROOT
+        )
+    ends.callback(process.wait, 60)
+    ends.callback(process.terminate)
+    return Logged(process, log, started)
+
+
+def _until_all_ticked(workers: Sequence[Logged], sources: int) -> None:
+    """Return when the workers together have ticked every source, whoever runs it. Raises MeasuredFailed."""
+    deadline = time.monotonic() + _FIRST_PULLS_SECONDS
     while True:
-        told = "".join(worker.text() for worker in workers)
-        seen = set(re.findall(r"(?:unchanged since last pull|committed \d+ files).*?artifact=(\S+)", told))
+        seen = {found[1] for worker in workers for line in worker.lines() if (found := _TICKED.search(line))}
         if len(seen) >= sources:
             return
-        assert time.monotonic() < deadline, f"{len(seen)} of {sources} sources after {seconds} s"
-        time.sleep(0.5)
+        if time.monotonic() > deadline:
+            raise MeasuredFailed(f"{len(seen)} of {sources} sources after {_FIRST_PULLS_SECONDS:g} s")
+        time.sleep(1)
 
 
-def moment(line: str) -> float:
-    """The time of a log line, in seconds."""
+def _await_restored(worker: Logged, is_whole: Callable[[Restore], bool]) -> Restore:
+    """What it restored, once that is enough and nothing more came for a moment. Raises MeasuredFailed."""
+    deadline = time.monotonic() + _MOVE_SECONDS
+    before: Restore | None = None
+    while True:
+        seen = _restored(worker)
+        if seen is not None and seen == before and is_whole(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise MeasuredFailed(f"{seen} after {_MOVE_SECONDS:g} s")
+        before = seen
+        time.sleep(2)
+
+
+def _restored(worker: Logged) -> Restore | None:
+    lines = worker.lines()
+    assigned = [_moment(line) for line in lines if _ASSIGNED.search(line)]
+    if not assigned:
+        return None
+    found = [(_moment(line), match) for line in lines if (match := _RESTORED.search(line))]
+    newest = [(moment, match) for moment, match in found if moment >= assigned[-1]]
+    if not newest:
+        return None
+    last = newest[-1][0]
+    sources, paths = (sum(int(match[group]) for _, match in newest) for group in (1, 2))
+    return Restore(sources, paths, last - assigned[-1], last - worker.started)
+
+
+def _moment(line: str) -> float:
+    """The time of a log line, in seconds since 1970."""
     return datetime.fromisoformat(line.split()[0]).timestamp()
-
-
-def restore_figures(worker: Running) -> tuple[int, int, float]:
-    """Sources, paths, and seconds from the assignment to the last restored partition."""
-    lines = worker.text().splitlines()
-    assigned = [line for line in lines if re.search(r"assigned \d+ partitions with \d+ sources", line)]
-    restored = [line for line in lines if "restored partition" in line and moment(line) >= moment(assigned[-1])]
-    numbers = [re.search(r": (\d+) sources, (\d+) paths", line) for line in restored]
-    sources = sum(int(found[1]) for found in numbers if found)
-    paths = sum(int(found[2]) for found in numbers if found)
-    return sources, paths, moment(restored[-1]) - moment(assigned[-1])
-
-
-def main() -> None:
-    """Measure and print."""
-    sources = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
-    files = int(sys.argv[2]) if len(sys.argv) > 2 else 50
-    debug = ("--log-level", "debug")
-    with ExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
-        fake = ends.enter_context(FakeRegistry())
-        for number in range(sources):
-            fake.publish(f"org/a{number}", "prod", {f"f{n:02}.yaml": f"{number} {n}\n".encode() for n in range(files)})
-        broker = servers.start_broker(folder / "kafka", ends)
-        fleet = Fleet(folder / "fleet", broker.bootstrap, fake, sources)
-        started = time.monotonic()
-        first = [ends.enter_context(fleet.running(*debug)) for _ in range(3)]
-        wait_until_settled(first, sources, 900)
-        print(f"{sources} sources of {files} files, first pulls on three workers: {time.monotonic() - started:.0f} s")
-
-        fourth = ends.enter_context(fleet.running(*debug))
-        fourth.wait_for("restored partition", seconds=60)
-        asked = moment(fourth.text().splitlines()[0])
-        time.sleep(5)
-        took, paths, restoring = restore_figures(fourth)
-        ticked = [line for line in fourth.text().splitlines() if "digest unchanged" in line]
-        print(
-            f"a fourth worker: {took} sources with {paths} paths moved to it, restored {restoring:.1f} s after the "
-            f"assignment; first tick {moment(ticked[0]) - asked:.1f} s after its first log line"
-        )
-        for worker in (*first, fourth):
-            assert worker.end(60) == 0
-        alone = ends.enter_context(fleet.running(*debug))
-        wait_until_settled([alone], sources, 300)
-        took, paths, restoring = restore_figures(alone)
-        print(f"one worker restarts: {took} sources, {paths} paths restored in {restoring:.1f} s")
-        assert alone.end(60) == 0
-
-
-if __name__ == "__main__":
-    main()
