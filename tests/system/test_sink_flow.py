@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import nats as nats_client
 import pytest
 
 from tests.layers.artifacts import TAR_GZIP, tar
-from tests.system.servers import Nats
+from tests.system.servers import Nats, Registry
 from tests.system.test_examples import RELEASES, Example, _flows, bucket, example
 
 __all__ = ["example"]
@@ -31,11 +31,13 @@ def _pulled(it: Example, number: int) -> None:
 
 
 @contextmanager
-def _running(it: Example, env: Mapping[str, str] | None = None) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
+def _running(
+    it: Example, env: Mapping[str, str] | None = None, half: Sequence[str] = ("--only", "sink")
+) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
     log = it.folder / f"sink-{time.monotonic_ns()}.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            it.command("run", "--only", "sink"),
+            it.command("run", *half),
             env={**os.environ, **it.environ, **(env or {})}, stdout=stream, stderr=stream,
         )  # fmt: skip
     try:
@@ -160,8 +162,8 @@ async def test_killed_around_an_apply_the_next_start_is_right(
     assert await _writes(nats, it.bucket) == len(_flows(1))
 
 
-async def test_what_somebody_changed_by_hand_comes_back_from_the_topic_alone(
-    example: Callable[..., Example], nats: Nats
+async def test_what_somebody_changed_by_hand_comes_back_from_the_topic_while_the_registry_is_down(
+    example: Callable[..., Example], nats: Nats, registry: Registry
 ) -> None:
     it = example("system_sync_flows.yaml")
     text = it.flow_file.read_text()
@@ -169,8 +171,10 @@ async def test_what_somebody_changed_by_hand_comes_back_from_the_topic_alone(
         text.replace('owns: ["flowgen.flows."]', 'owns: ["flowgen.flows."]\n        reconcile_interval: 1s')
     )
     it.release(1)
-    with _running(it) as (_, log):
+    registry.stop()
+    with _running(it, half=()) as (_, log):
         _wait_for(log, "snapshot applied")
+        _wait_for(log, r"Unreachable|Connection refused")
         client = await nats_client.connect(nats.url)
         store = await client.jetstream().key_value(it.bucket)
         await store.put("others.key", b"not ours")

@@ -1,6 +1,9 @@
 """The reader's library and `peek --snapshot`: whole snapshots of a real topic, and nothing else."""
 
 import asyncio
+import json
+import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -71,3 +74,31 @@ def test_peek_writes_the_newest_whole_set_into_a_folder(product: Product, tmp_pa
     assert "b/c" not in shown.stdout
     held = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
     assert held == RELEASES[-1]
+
+
+def test_peek_follows_what_is_committed_until_it_is_interrupted(product: Product, oras: Oras) -> None:
+    with subprocess.Popen(
+        product.command("peek", "-f", "-o", "json", product.topic),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as peek:  # fmt: skip
+        assert peek.stdout is not None
+        assert peek.stderr is not None
+        try:
+            before = [json.loads(peek.stdout.readline()) for _ in range(5)]
+            oras.push(product.artifact, {"new": "later"})
+            assert product.run_once("--join").returncode == 0
+            after = [json.loads(peek.stdout.readline()) for _ in range(3)]
+            peek.send_signal(signal.SIGINT)
+            code = peek.wait(20)
+        finally:
+            peek.kill()
+        rest, told = peek.stdout.read(), peek.stderr.read()
+
+    assert {(one["path"], one["tombstone"]) for one in before} == {
+        ("a", False),
+        ("b/c", False),
+        ("d", False),
+        ("b/c", True),
+    }
+    assert {(one["path"], one["tombstone"]) for one in after} == {("new", False), ("a", True), ("d", True)}
+    assert (code, rest, told) == (130, "", "")
