@@ -6,6 +6,7 @@ from typing import Any
 from connector.errors import SinkError
 from connector.sink.store_parts import conflict
 
+_NO_STREAM = 10059  # JSStreamNotFoundErr
 _WRONG_REVISION = (10071, 10164)  # JSStreamWrongLastSequenceErrF and its constant twin
 
 
@@ -22,6 +23,21 @@ def api_error(doing: str, error: Any) -> SinkError:
     )
 
 
+def is_bucket_gone(error: Any) -> bool:
+    """Whether JetStream has no stream of that name: somebody deleted the bucket."""
+    return bool(error.err_code == _NO_STREAM)
+
+
+def bucket_gone(doing: str) -> SinkError:
+    """The bucket was deleted while we used it, and the next call makes a new one."""
+    return SinkError(
+        reason="StoreUnreachable",
+        doing=doing,
+        cause="the bucket is gone: somebody deleted it",
+        remedy="nothing to do, it is created anew and filled from the topic; find out who deletes it (operator)",
+    )
+
+
 def bucket_missing(where: str) -> SinkError:
     """There is no bucket, and none may be made."""
     return SinkError(
@@ -33,8 +49,8 @@ def bucket_missing(where: str) -> SinkError:
 
 
 def connection_error(doing: str, error: BaseException, heard: str) -> SinkError:
-    """No answer, or a refusal; `heard` is what the server said beside it."""
-    said = f"{error or type(error).__name__}" + (f"; the server said: {heard}" if heard else "")
+    """No answer, or a refusal; `heard` is what the client was told beside it, by the server or by this machine."""
+    said = f"{error or type(error).__name__}" + (f": {heard}" if heard else "")
     refused = re.search("authorization|authentication|permissions violation", said, re.IGNORECASE)
     if refused:
         return SinkError(

@@ -268,7 +268,7 @@ class Pipeline:
             what, self._flow, line.chain.name, digest, applied.puts, applied.deletes, applied.skips, applied.unmatched,
             seconds, f" waits_for={','.join(sorted(line.waits_for))}" if line.waits_for else "",
             extra={"flow": self._flow, "sink": line.chain.name, "digest": digest, "puts": applied.puts,
-                   "deletes": applied.deletes, "skips": applied.skips, "unmatched": applied.unmatched},
+                   "deletes": applied.deletes, "unchanged": applied.skips, "unmatched": applied.unmatched},
         )  # fmt: skip
 
     def _hold_up(self, line: Line, artifact: str, place: Place, error: OciSyncError) -> None:

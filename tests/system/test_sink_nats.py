@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import nats as nats_client
 import pytest
+from nats.js.api import KeyValueConfig
 
 from connector.errors import OciSyncError, SinkError
 from connector.sink.parts import Parts
@@ -46,6 +48,48 @@ async def test_a_missing_bucket_is_refused_where_it_may_not_be_created(nats: Nat
         await store.list("")
 
     assert caught.value.reason == "StoreRefused"
+    await store.close()
+
+
+async def _delete_bucket(nats: Nats, bucket: str) -> None:
+    client = await nats_client.connect(nats.url)
+    assert await client.jetstream().delete_key_value(bucket)
+    await client.close()
+
+
+@pytest.mark.parametrize("ask", ["list", "keys", "put"])
+async def test_a_bucket_that_is_deleted_beside_us_is_made_anew_with_the_next_call(
+    nats: Nats, store: Store, unique: str, ask: str
+) -> None:
+    await store.put("a", b"1", None)
+    await _delete_bucket(nats, unique)
+
+    with pytest.raises(SinkError) as caught:
+        await (store.put("b", b"1", None) if ask == "put" else getattr(store, ask)("a"))
+
+    assert (caught.value.reason, caught.value.transient) == ("StoreUnreachable", True)
+    assert await store.list("") == {}
+    await store.put("a", b"2", None)
+    assert (await store.list("")).keys() == {"a"}
+
+
+async def test_a_bucket_that_is_deleted_and_may_not_be_created_is_missed_until_it_is_back(
+    nats: Nats, unique: str
+) -> None:
+    store = _store(nats.url, unique, create_bucket=False)
+    client = await nats_client.connect(nats.url)
+    await client.jetstream().create_key_value(KeyValueConfig(bucket=unique))
+    assert await store.list("") == {}
+    await _delete_bucket(nats, unique)
+
+    for _ in range(2):
+        with pytest.raises(SinkError, match="create_bucket is false") as caught:
+            await store.list("")
+        assert caught.value.reason == "StoreRefused"
+
+    await client.jetstream().create_key_value(KeyValueConfig(bucket=unique))
+    assert await store.list("") == {}
+    await client.close()
     await store.close()
 
 

@@ -1,9 +1,10 @@
 """`nats_kv_store`: a bucket of NATS JetStream's key-value store.
 
 Rules. (1) One connection, made at the first call and thrown away after a failure of it; the credentials file is read
-again each time, so a rotated one is used. (2) A put names the revision that it replaces, so a value that somebody else
-wrote meanwhile is not overwritten unseen: StoreConflict, and the next look compares anew. (3) What the server says
-beside an answer (a permission it refuses shows up as a time-out only) becomes part of the error.
+again each time, so a rotated one is used. A bucket that somebody deletes meanwhile is made anew by the next call.
+(2) A put names the revision that it replaces, so a value that somebody else wrote meanwhile is not overwritten unseen:
+StoreConflict, and the next look compares anew. (3) What the server says beside an answer (a permission it refuses shows
+up as a time-out only) becomes part of the error.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from pydantic import Field, field_validator
 
 from connector.config.task import LocalPath
 from connector.errors import OciSyncError, SinkError
-from connector.sink.nats_errors import api_error, bucket_missing, connection_error
+from connector.sink.nats_errors import api_error, bucket_gone, bucket_missing, connection_error, is_bucket_gone
 from connector.sink.nats_login import client, login, tls_context
 from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
@@ -199,6 +200,9 @@ class NatsKvStore:
         except nats.js.errors.KeyWrongLastSequenceError as error:
             raise conflict(doing) from error
         except nats.js.errors.APIError as error:
+            if is_bucket_gone(error):
+                self._bucket = None
+                raise bucket_gone(doing) if self._fields.create_bucket else bucket_missing(self._where) from error
             raise api_error(doing, error) from error
         except (nats.errors.Error, TimeoutError, OSError) as error:
             heard, self._heard = self._heard, ""
