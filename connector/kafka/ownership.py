@@ -173,9 +173,9 @@ class Ownership:
         failure = self._clients.error(self._doing, error)
         # An error that comes as a message has lost its flag; its code says it too.
         fatal = error.fatal() or error.code() == KafkaError._FATAL
-        if self._told != (failure.reason, fatal):
+        told, self._told = self._told, (failure.reason, fatal)  # before it is told: who is told may say `recovered`
+        if told != (failure.reason, fatal):
             self._tell(self._owner.group_failed(failure, fatal=fatal))
-        self._told = (failure.reason, fatal)
 
     def _ended(self, error: OutputError) -> None:
         """Without its polling thread a member owns nothing and never will, whatever the error is called."""

@@ -40,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 _RESTORES_AT_ONCE = 8
 _JOIN_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
+# What a group refuses (a session time-out, an ACL) a person must mend; said at each try it would fill the log.
+_TELL_AGAIN_SECONDS = 60.0
 
 
 class Worker:
@@ -169,6 +171,8 @@ class Worker:
         sources = sum(len(self._owned[number].sources) for number in partitions)
         _LOG.debug("assigned %d partitions with %d sources", len(partitions), sources)
         self._joined, self._group_error = True, None
+        self._doubt.clear()
+        self._status.kafka_answered(now())
         self._assigned.set()
         self._changed.set()
         self._finish_once()
@@ -191,7 +195,10 @@ class Worker:
 
     async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
         """Show it; a member that can never recover ends the worker, so that its supervisor starts a new one."""
-        _LOG.error("%s", error, extra={"reason": error.reason})
+        # A single run that nothing is assigned to ends in this very error.
+        _LOG.log(
+            logging.WARNING if self._once and not fatal else logging.ERROR, "%s", error, extra={"reason": error.reason}
+        )
         self._status.kafka_failed(now(), error)
         self._group_error = error
         self._doubt.set()
@@ -220,9 +227,16 @@ class Worker:
         return {one.name: tuple(sorted(one.sources)) for one in living(notices, members)}
 
     async def _watch_kafka(self) -> None:
-        """After a failure of the group, ask until the brokers answer again: the client itself says only when not."""
+        """After a failure of the group, ask until the brokers answer again: the client itself says only when not.
+
+        That they answer says nothing of a refusal, which stands until partitions are assigned or it is not said again.
+        """
         while True:
             await self._doubt.wait()
+            if self._group_error is not None and self._group_error.reason != "KafkaUnreachable":
+                await asyncio.sleep(_TELL_AGAIN_SECONDS)
+                if not self._doubt.is_set():
+                    continue
             try:
                 await self._limits([self._group.offsets_topic])
             except OutputError as error:
@@ -307,7 +321,7 @@ class Worker:
 
     async def _leave(self) -> None:
         """Take our notice back; a worker that cannot is told from the living by its client id."""
-        if not self._once:
+        if self._joined and not self._once:
             try:
                 await post(self._clients, [left_record(self._group.offsets_topic, self._notice.name)], "leaving")
             except OutputError as error:

@@ -1,4 +1,4 @@
-"""A single run as a member of a group: it ends, whatever the group gives it. Kafka is in memory."""
+"""A worker as a member of a group; a single run ends, whatever the group gives it. Kafka is in memory."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ from connector.source.tasks.oci_sync import Output
 from connector.source.worker import Worker
 from connector.status import SourceId, Status
 from connector.telemetry import Telemetry
-from tests.fakes.consumer import Clients, Consumer, Turn
+from tests.fakes.consumer import Clients, Consumer, Message, Turn
 from tests.source.test_partition import OFFSETS, SELDOM, A, Look, Ticker, Topic, nothing, refused
 
 ELSEWHERE = replace(A, name="elsewhere", flow="h", offset_key=b"h", offset_partition=1)
@@ -37,7 +37,7 @@ async def fails(previous: SourceOffset | None, output: Output) -> Unchanged:
     raise refused()
 
 
-def single_run(*turns: Turn, join_seconds: float = 5.0, elsewhere: Look = fails) -> Worker:
+def single_run(*turns: Turn, join_seconds: float = 5.0, elsewhere: Look = fails, once: bool = True) -> Worker:
     """A worker of two sources, in partitions 0 and 1, whose ticks fail if they end; `turns` is what the group does."""
     clients: Any = Clients(Consumer(*turns))
     topics: Any = Topics()
@@ -45,7 +45,7 @@ def single_run(*turns: Turn, join_seconds: float = 5.0, elsewhere: Look = fails)
     tickers: list[Any] = [Ticker(A, fails), Ticker(ELSEWHERE, elsewhere)]
     return Worker(
         [ScheduledSource(ticker, SELDOM) for ticker in tickers], clients, topics, changelog,
-        Group("g", OFFSETS, is_fenced=False), Status("w", now()), Telemetry(), once=True, join_seconds=join_seconds,
+        Group("g", OFFSETS, is_fenced=False), Status("w", now()), Telemetry(), once=once, join_seconds=join_seconds,
     )  # fmt: skip
 
 
@@ -122,3 +122,21 @@ async def test_a_single_run_that_loses_what_it_has_not_ticked_yet_ends_with_what
 
 def wait_for(event: threading.Event) -> None:
     assert event.wait(5)
+
+
+async def test_a_refusal_by_the_group_is_told_once_though_the_brokers_answer(caplog: pytest.LogCaptureFixture) -> None:
+    refusal = Message(KafkaError(KafkaError.INVALID_SESSION_TIMEOUT))
+    asked, again, stop = threading.Event(), threading.Event(), asyncio.Event()
+    worker = single_run(refusal, lambda: wait_for(asked), refusal, again.set, once=False)
+    loop = asyncio.get_running_loop()
+
+    async with asyncio.timeout(5):
+        running = asyncio.create_task(worker.run(stop))
+        loop.call_later(0.1, asked.set)  # far longer than the worker takes to ask the brokers
+        await asyncio.to_thread(wait_for, again)
+        stop.set()
+        await running
+
+    told = [record.levelname for record in caplog.records if "Invalid session" in record.getMessage()]
+    assert told == ["ERROR"]
+    assert "answers again" not in caplog.text
