@@ -1,9 +1,9 @@
 """The layers of a manifest, fetched side by side: each digest once, each byte checked.
 
 Rules. (1) A digest is fetched once, however many layers share it; inline `data` and the cache come before the network.
-(2) One blob on its way is a Transfer (`transfer.py`), which takes nothing that was not promised. (3) What is under way is
-bounded: `concurrency` of the registry times one small blob or one write buffer. (4) What was fetched before a failure is
-in the cache for the next try.
+(2) One blob on its way is a Transfer (`transfer.py`), which takes nothing that was not promised. (3) What is under way
+is bounded: the exchanges of the registry's host (`pace.py`) times one small blob or one write buffer. (4) What was
+fetched before a failure is in the cache for the next try.
 """
 
 import asyncio
@@ -14,12 +14,15 @@ from connector.errors import LayerError, OciSyncError
 from connector.oci.blob_cache import BlobCache
 from connector.oci.digest import Digest
 from connector.oci.manifest import Descriptor
+from connector.oci.pace import MOST
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
 from connector.oci.spool import Blob, MemoryBudget, Spool, SpoolDirectory
 from connector.oci.transfer import Progress, Transfer
 
-_MEMORY_BYTES = 32 << 20  # of small blobs, all pulls of a process together; half of the 64 MB that a pull may add
+# Of small blobs, all pulls of a process together: 1,000 of 4 KB twice. A pull may add 64 MB, of which one of 20 MB,
+# its file and the copy in the producer's queue take 50.
+_MEMORY_BYTES = 8 << 20
 _MOST_BYTES = 1 << 30
 
 
@@ -129,7 +132,9 @@ class Blobs:
                 transfer = Transfer(self._registry, reference, index, layer, spool, progress)
                 fetched.append(await self._registry.exchange.attempts(transfer.attempt))
 
-        workers = min(len(missing), self._registry.exchange.hosts.settings(reference.api_host).concurrency)
+        # Who has no slot of the host yet holds nothing.
+        most = self._registry.exchange.hosts.settings(reference.api_host).concurrency or MOST
+        workers = min(len(missing), most)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):

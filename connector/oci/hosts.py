@@ -1,12 +1,14 @@
 """The hosts that this process talks to: their connections, limits and back-off, shared by all sources.
 
 Rules. (1) A host has one HTTP client, made of its own settings: a client certificate or proxy of one registry never
-serves another. (2) At most `concurrency` exchanges are open to a host, at most `requests_per_second` begin. (3) After a
-Retry-After nobody asks that host before the time; who would have to wait long is told so instead.
+serves another. (2) At most `concurrency` exchanges are open to a host (see `pace.py` where none is set), at most
+`requests_per_second` begin. (3) After a Retry-After nobody asks that host before the time; who would have to wait long
+is told so instead.
 """
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,13 @@ from connector.oci.clock import Clock, SystemClock
 from connector.oci.flights import Flights
 from connector.oci.helper_answers import HelperAnswers
 from connector.oci.manifest import Descriptor
+from connector.oci.pace import Pace
 from connector.oci.reference import DOCKER_HUB_API, DOCKER_HUB_NAMES, split_host
 from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limit
 from connector.oci.tokens import TokenCache
 from connector.oci.trust import PORTS, Origin, address_literal, is_loopback, scheme_for
 
+_ASKED_TOO_MUCH = (429, 503)
 _MOST_ADDRESSES = 4  # of a name; each may cost the time-out of connecting
 _RESOLVED_SECONDS = 60.0
 _MOST_HOSTS = 500  # redirect targets come from outside; what is held for each must not grow for ever
@@ -31,14 +35,17 @@ _MOST_HOSTS = 500  # redirect targets come from outside; what is held for each m
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """What `worker.yaml` says under `registries` of one host. `plain_http` None: only for loopback literals."""
+    """What `worker.yaml` says under `registries` of one host.
+
+    `plain_http` None: only for loopback literals; `concurrency` None: as `pace.py` has it.
+    """
 
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
     proxy: str | None = None
     plain_http: bool | None = None
-    concurrency: int = 8
+    concurrency: int | None = None
     requests_per_second: float | None = None
     trusted_realms: tuple[str, ...] = ()
 
@@ -77,7 +84,9 @@ class Host:
         self.client = client
         self.rate_limit: RateLimit | None = None
         self._clock = clock
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._pace = Pace(settings.concurrency)
+        self._under_way = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._held_until = 0.0
         self._next_start = 0.0
 
@@ -90,14 +99,15 @@ class Host:
         addresses: Sequence[str] = (),
     ) -> Response:
         """One exchange within the limits; closing the response frees its slot. Raises HttpFailure, HostHeld."""
-        await self._slots.acquire()
+        await self._take_slot()
         try:
             await self._wait()
+            started = self._clock.monotonic()
             response = await self._send(method, url, headers, body, addresses[:_MOST_ADDRESSES])
         except BaseException:
-            self._slots.release()
+            self._give_slot()
             raise
-        response.when_closed(self._slots.release)
+        response.when_closed(lambda: self._ended(response, started))
         self.rate_limit = _rate_limit(response) or self.rate_limit
         return response
 
@@ -116,6 +126,34 @@ class Host:
     def hold(self, seconds: float) -> None:
         """Nobody asks this host for that long."""
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
+
+    def _ended(self, response: Response, started: float) -> None:
+        if response.status in _ASKED_TOO_MUCH:
+            self._pace.refused()
+        all_taken = self._under_way >= self._pace.limit
+        self._pace.answered(self._clock.monotonic() - started, all_taken=all_taken)
+        self._give_slot()
+
+    async def _take_slot(self) -> None:
+        if self._under_way < self._pace.limit and not self._waiting:
+            self._under_way += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot was ours already
+                self._give_slot()
+            raise
+
+    def _give_slot(self) -> None:
+        self._under_way -= 1
+        while self._waiting and self._under_way < self._pace.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._under_way += 1
+                turn.set_result(None)
 
     async def _wait(self) -> None:
         now = self._clock.monotonic()

@@ -9,6 +9,7 @@ import pytest
 from connector.errors import RegistryError
 from connector.http_client import TransportName
 from connector.oci.hosts import Hosts, HostSettings
+from connector.oci.pace import MOST, START
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry
 from connector.oci.retry import RetryPolicy
@@ -56,7 +57,7 @@ async def test_settings_of_one_port_do_not_count_for_another() -> None:
 
     async with Hosts(settings) as hosts:
         counts = [hosts.settings(asked).concurrency for asked in ("r.example", "r.example:8443", "r.example:5000")]
-        assert counts == [1, 2, 8]
+        assert counts == [1, 2, None]
         assert hosts.host(hosts.origin("r.example:80")).settings.concurrency == 3
 
 
@@ -162,3 +163,31 @@ async def test_the_ca_file_of_a_registry_is_trusted_for_it_and_for_no_other(
     assert head.digest == published.digest
     assert (caught.value.reason, caught.value.transient) == ("Unreachable", False)
     assert stranger.requests == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_exchanges_grow_with_a_far_registry_and_not_after_it_said_too_much(
+    fake: FakeRegistry, status: int
+) -> None:
+    published = fake.publish("org/app", "prod", {f"f{number}": b"%d" % number for number in range(300)})
+    open_now, most = 0, 0
+
+    async def far(hosts: Hosts, digest: str) -> None:
+        nonlocal open_now, most
+        host = hosts.host(origin_of(fake.url))
+        response = await host.send("GET", f"{fake.url}/storage/{digest}", {})
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.1)  # as a round trip would take, which nothing that runs at once makes longer
+        open_now -= 1
+        await response.aclose()
+
+    async with Hosts() as hosts:
+        await asyncio.gather(*(far(hosts, digest) for digest in published.layers))
+        grown, most = most, 0
+        fake.fail_next(status, on="/storage/", times=1)
+        await far(hosts, published.layers[0])
+        await asyncio.gather(*(far(hosts, digest) for digest in published.layers[:100]))
+
+    assert START < grown <= MOST
+    assert most == START
