@@ -70,6 +70,12 @@ class Attempt:
         self._doing = doing
         self._deadline = monotonic() + timeout_seconds
         self._stop = threading.Event()
+        self.is_begun = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody wants it to end."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Abort unless the commit has been begun; from any thread."""
@@ -78,6 +84,7 @@ class Attempt:
     def run(self, records: Iterable[Record]) -> None:
         """Produce, bind to the membership of this moment, commit. Raises OutputError, OutcomeUnknown."""
         self._until(self._producer.begin_transaction)
+        self.is_begun = True
         faults.passing("transaction_begun")
         try:
             self._produce(records)

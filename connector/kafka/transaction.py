@@ -9,7 +9,7 @@ waits for a registry. What happens between begin and commit is in `attempt.py`.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -22,14 +22,23 @@ from connector.kafka.attempt import Attempt, OutcomeUnknown, Prover, close, init
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients
 from connector.kafka.record import Record, record_size_bytes
+from connector.telemetry import TransactionResult
 
 _LOG = logging.getLogger(__name__)
 
+Ended = Callable[[TransactionResult, float], None]
+
+# What the broker, or our own fence, says to a worker that does not own the partition any more.
+FENCES = frozenset({"Fenced", "NotOwner"})
 # The transaction holds a local burst only (100 MB took 0.4 s), so a minute is a hundred times what it needs.
 TRANSACTION_SECONDS = 60.0
 _GRACE_SECONDS = 5.0
 # Where the cluster hides a topic's settings: the broker's default for max.message.bytes.
 _ASSUMED_MESSAGE_BYTES = 1_048_588
+
+
+def uncounted(_result: TransactionResult, _seconds: float) -> None:
+    """Nobody counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,10 @@ class Writes(Protocol):
 
 
 class Transactions:
-    """The transactions of one partition of the offsets topic, one after the other."""
+    """The transactions of one partition of the offsets topic, one after the other.
+
+    `ended` is told the result and the seconds of each that was begun.
+    """
 
     def __init__(
         self,
@@ -81,6 +93,7 @@ class Transactions:
         offsets_topic: str,
         partition: int,
         timeout_seconds: float = TRANSACTION_SECONDS,
+        ended: Ended = uncounted,
     ) -> None:
         self._clients = clients
         self._prover = prover
@@ -89,6 +102,7 @@ class Transactions:
         self._offsets_topic = offsets_topic
         self._partition = partition
         self._timeout_seconds = timeout_seconds
+        self._ended = ended
         self._lock = asyncio.Lock()
         self._ready: Producer | None = None
         self.in_doubt = False
@@ -140,8 +154,10 @@ class Transactions:
             positions = {self._partition: position}
             attempt = Attempt(self._clients, producer, self._prover, positions, doing, self._timeout_seconds)
             running = asyncio.ensure_future(self._clients.call(attempt.run, everything()))
+            is_committed, begun = False, monotonic()
             try:
                 await asyncio.shield(running)
+                is_committed = True
             except asyncio.CancelledError:
                 attempt.stop()
                 await asyncio.wait([running], timeout=self._timeout_seconds + _GRACE_SECONDS)
@@ -151,9 +167,24 @@ class Transactions:
             except OutcomeUnknown as unknown:
                 self.in_doubt = True
                 await self._settle(unknown.error, offset, limits)
+                is_committed = True
             finally:
+                if attempt.is_begun:
+                    result = "committed" if is_committed else self._failed(attempt, running)
+                    self._ended(result, monotonic() - begun)
                 await asyncio.shield(self._clients.call(close, producer))
             return Committed(count, size, monotonic() - started)
+
+    def _failed(self, attempt: Attempt, running: "asyncio.Future[None]") -> TransactionResult:
+        """How a transaction ended whose commit was not told to the caller."""
+        if self.in_doubt or not running.done() or running.cancelled():
+            return "unknown"
+        failure = running.exception()
+        if failure is None:
+            return "committed"
+        is_fenced = isinstance(failure, OutputError) and failure.reason in FENCES
+        # One that we end ourselves, because the partition goes to another member, says that it is not ours too.
+        return "fenced" if is_fenced and not attempt.is_stopped else "aborted"
 
     async def _initialised(self, limits: Mapping[str, int | None]) -> Producer:
         client_limit = max((limit or _ASSUMED_MESSAGE_BYTES for limit in limits.values()), default=1_000_000)

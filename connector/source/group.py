@@ -7,7 +7,7 @@ from connector.kafka.at_least_once import AcknowledgedWrites
 from connector.kafka.attempt import Prover
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients, Property
-from connector.kafka.transaction import Transactions, Writes
+from connector.kafka.transaction import Ended, Transactions, Writes, uncounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,13 @@ class Group:
     properties: Mapping[str, Property] = field(default_factory=dict)
 
 
-def writes_of(group: Group, clients: Clients, prover: Prover, changelog: Changelog, partition: int) -> Writes:
+def writes_of(
+    group: Group, clients: Clients, prover: Prover, changelog: Changelog, partition: int, ended: Ended = uncounted
+) -> Writes:
     """What the owner of a partition of the offsets topic writes with: transactions, where the cluster allows them."""
     if not group.is_fenced:
         return AcknowledgedWrites(clients, prover, partition=partition)
     return Transactions(
-        clients, prover, changelog, group=group.name, offsets_topic=group.offsets_topic, partition=partition
-    )
+        clients, prover, changelog, group=group.name, offsets_topic=group.offsets_topic, partition=partition,
+        ended=ended,
+    )  # fmt: skip

@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from connector import faults
-from connector.errors import OciSyncError, OutputError
+from connector.errors import OciSyncError
 from connector.kafka.membership import Event, State, step
 from connector.kafka.record import Record
-from connector.kafka.transaction import Committed, Writes
+from connector.kafka.transaction import FENCES, Committed, Writes
 from connector.records.request import Request, RequestKind, split_request_key
 from connector.records.source_offset import SourceOffset, offset_key
 from connector.source.answer import answer, asked_offset, offset_effect
@@ -30,7 +30,7 @@ from connector.status import Delivered, PartitionState
 _LOG = logging.getLogger(__name__)
 
 # After one of these the partition's truth is in the topic, not in our memory.
-_LOOK_AGAIN = {"Fenced", "NotOwner", "TopicMissing"}
+_LOOK_AGAIN = FENCES | {"TopicMissing"}
 _LONGEST_BACKOFF_SECONDS = 30.0
 # A rebalance under way revokes the partition within this time; restoring at once would only be fenced again.
 _LOOK_AGAIN_SECONDS = 1.0
@@ -292,15 +292,11 @@ class OwnedPartition:
                 telemetry.observe_tick(source.flow, outcome.phases)
                 changes = {change.value: count for change, count in outcome.changes.items()}
                 telemetry.records_produced(source.flow, source.name, changes, outcome.committed.size_bytes)
-                telemetry.transaction("committed", outcome.committed.seconds)
 
     def _failed(self, scheduled: ScheduledSource, error: OciSyncError, took: timedelta) -> None:
         source = scheduled.source
         self._around.failures[scheduled.id] = error
         self._around.status.source_failed(scheduled.id, now(), error, None, took)
-        if isinstance(error, OutputError):
-            fenced = error.reason in _LOOK_AGAIN
-            self._around.telemetry.transaction("fenced" if fenced else "aborted", took.total_seconds())
         facts = {"flow": source.flow, "source": source.name, "artifact": source.artifact, "reason": error.reason}
         _LOG.error("%s", error, extra=facts)
 

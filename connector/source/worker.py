@@ -163,7 +163,9 @@ class Worker:
         self._telemetry.rebalanced()
         for number in sorted(partitions):
             mine = tuple(one for one in self._sources.values() if one.source.offset_partition == number)
-            writes = writes_of(self._group, self._clients, self._ownership, self._changelog, number)
+            writes = writes_of(
+                self._group, self._clients, self._ownership, self._changelog, number, self._telemetry.transaction
+            )
             partition = OwnedPartition(number, mine, writes, self._around)
             self._owned[number] = partition
             partition.happened(Event.ASSIGNED)
