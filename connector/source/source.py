@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Literal
 
 from connector.kafka.record import partition_for
@@ -57,7 +58,9 @@ class Source:
 
     def record_partition(self, key: bytes) -> int:
         """Where the record of a key goes: its own hash or, by default, the source's, so that all are in one."""
-        return partition_for(key if self.partitioner == "key" else self.artifact.encode(), self.topic_partitions)
+        if self.partitioner == "key":
+            return partition_for(key, self.topic_partitions)
+        return _partition_of(self.artifact, self.topic_partitions)
 
     def path_of(self, key: bytes) -> str | None:
         """The path of a record's key in our key format; None for other artifacts, other key formats, commit records."""
@@ -68,3 +71,9 @@ class Source:
         schema_id = schema_id_of(key) if self.key_format == "avro" else 0
         ours = artifact == self.artifact and encode_file_key(self.key_format, artifact, path, schema_id) == key
         return path if ours and path else None
+
+
+@lru_cache(maxsize=1024)
+def _partition_of(artifact: str, partitions: int) -> int:
+    """Asked for each record of a pull: 0.5 s for 100,000 of them, if it were hashed each time."""
+    return partition_for(artifact.encode(), partitions)
