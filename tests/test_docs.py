@@ -43,11 +43,12 @@ def test_each_verb_stands_in_the_readme_or_the_operations_page(verb: str) -> Non
 
 
 def test_make_test_leaves_out_only_what_the_readme_says() -> None:
-    marked = {path.name for path in (ROOT / "tests").rglob("*.py") if f"mark.{'long'}" in path.read_text()}
+    files = [path for path in (ROOT / "tests").rglob("*.py") if f"mark.{'long'}" in path.read_text()]
+    marked = {"readers" if path.parent.name == "readers" else path.name for path in files}
     said = (ROOT / "README.md").read_text().partition("`make test` leaves out")[2].partition("\n\n")[0]
 
-    assert marked == {"test_readers.py", "test_registry_client.py", "test_chaos_quick.py"}
-    assert all(word in said for word in ("readers", "cold pull", "outage"))
+    assert marked == {"readers", "test_registry_client.py", "test_chaos_quick.py"}
+    assert all(word in " ".join(said.split()) for word in ("readers", "cold pull", "outage"))
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.stem)

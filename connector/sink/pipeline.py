@@ -73,6 +73,7 @@ class Pipeline:
         self._committed: dict[Place, int] = {}
         self._first_seen: dict[tuple[str, str], float] = {}  # (line, pull id) → monotonic seconds
         self._warned: set[tuple[str, str]] = set()
+        self._told: dict[str, str] = {}  # line → the failure that was logged last
         topics = ",".join(sorted(formats))
         for line in lines:
             status.register_sink(self._id(line), clock.now(), topic=topics)
@@ -279,9 +280,11 @@ class Pipeline:
         wait = line.wait_seconds(self._clock.monotonic())
         next_try = self._clock.now() + timedelta(seconds=wait) if wait is not None and line.failures else None
         self._status.sink_failed(self._id(line), self._clock.now(), error, next_try)
-        # The first failures say it; the same line once a minute for hours would only bury them.
+        # The first failures say it; the same line once a minute for hours would only bury them, and what is new.
+        is_new = self._told.get(line.chain.name) != str(error)
+        self._told[line.chain.name] = str(error)
         _LOG.log(
-            logging.ERROR if line.failures <= 3 else logging.DEBUG,
+            logging.ERROR if is_new or line.failures <= 3 else logging.DEBUG,
             "%s", error, extra={"flow": self._flow, "sink": line.chain.name, "reason": error.reason},
         )  # fmt: skip
 

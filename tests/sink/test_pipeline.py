@@ -1,6 +1,7 @@
 """The sink half at work, with a log and a store in memory."""
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.errors import SinkError
 from connector.kafka.assignment import Assigned, Polled
 from connector.records.file_record import FileRecord
 from connector.records.formats.json import JsonFormat
@@ -62,6 +64,30 @@ def _started(store: MemoryStore | None = None, *pulls: list[FileRecord], committ
         feed.write(files)
     feed.assign()
     return Sink(feed, store or MemoryStore())
+
+
+async def test_a_failure_is_logged_three_times_and_another_one_behind_it_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    sink.store.is_down = True
+    for _ in range(8):
+        await sink.go(1)
+        sink.clock.advance(100)
+    assert sink.line.failures == 8
+    down = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+
+    def refuse(key: str) -> None:
+        raise SinkError(reason="StoreRefused", doing="writing", cause="no room", remedy="make some")
+
+    sink.store.is_down, sink.store.before_write = False, refuse
+    for _ in range(3):
+        await sink.go(1)
+        sink.clock.advance(100)
+
+    told = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(down) == 3
+    assert ["no room" in message for message in told[3:]] == [True]
 
 
 async def test_a_release_is_put_changed_and_removed() -> None:
