@@ -44,9 +44,9 @@ def written(rows: Any, output: OutputFormat, *, bold: bool = False) -> str:
             return table(rows, bold=bold)
 
 
-def table(rows: Sequence[Mapping[str, Any]], *, bold: bool = False) -> str:
-    """Aligned columns under upper-case heads, in the order of the first row's keys; no trailing blanks."""
-    heads = list(dict.fromkeys(key for row in rows for key in row))
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), *, bold: bool = False) -> str:
+    """Aligned columns under upper-case heads: `columns`, else the rows' keys as they come; no trailing blanks."""
+    heads = list(columns or dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(head)) for head in heads] for row in rows]
     widths = [max(len(head), *(len(row[index]) for row in cells)) for index, head in enumerate(heads)]
     first = _line([head.upper().replace("_", " ") for head in heads], widths)

@@ -7,18 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from connector.cli import ExitCode
 from connector.cli.output import OutputFormat, show
 from connector.config.flow_file import Flow, load_flows
 from connector.config.worker_file import load_worker
 from connector.kafka.topics import Topic
+from connector.records.file_record import Change
 from connector.source.outcome import Unchanged
 from connector.source.restore import Restorer
 from connector.telemetry import printable
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.source_half import build_sources, topic_specs
-
-_CHANGES = 2
-_MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
 
 
 def plan(
@@ -36,7 +35,7 @@ def plan(
     rows, changed = asyncio.run(_plan(worker_file, loaded.flows))
     shown = rows if everything else [row for row in rows if row["change"] != "unchanged"]
     show(shown, output, empty="nothing to do")
-    raise typer.Exit(_CHANGES if changed else 0)
+    raise typer.Exit(ExitCode.CHANGES if changed else ExitCode.DONE)
 
 
 async def _plan(worker_file: Path | None, flows: Sequence[Flow]) -> tuple[list[dict[str, Any]], bool]:
@@ -59,7 +58,7 @@ async def _plan(worker_file: Path | None, flows: Sequence[Flow]) -> tuple[list[d
                 typer.echo(printable(f"{name}: unchanged at {planned.digest}"), err=True)
                 continue
             changed = True
-            counts = {word: sum(one.value == word for one in planned.changes.values()) for word in _MARKS}
+            counts = {kind.value: sum(one is kind for one in planned.changes.values()) for kind in Change}
             told = ", ".join(f"{count} {word}" for word, count in counts.items())
             size = sum(planned.sizes.values())
             typer.echo(

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from connector.cli import ExitCode
+from connector.cli.half import Half
 from connector.cli.progress import PullProgress
 from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
@@ -30,13 +32,6 @@ T = TypeVar("T")
 
 _LONGEST_BACKOFF_SECONDS = 30.0
 _ONCE_SECONDS = 120.0
-
-
-class Half(StrEnum):
-    """One half of a flow."""
-
-    SOURCE = "source"
-    SINK = "sink"
 
 
 class LogFormat(StrEnum):
@@ -68,13 +63,13 @@ def run(
     for path, error in loaded.refused:
         _LOG.error("%s", error, extra={"flow_file": str(path), "reason": error.reason})
     if loaded.refused and (strict or not loaded.flows):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     try:
         failed = asyncio.run(_run(worker, loaded, half, once=once, join=join))
     except BaseExceptionGroup as group:
         raise _told(group) from group
     if once and (failed or loaded.refused):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _told(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from connector.cli import ExitCode
 from connector.cli.output import OutputFormat, show
 from connector.config.flow_file import load_flows
 from connector.config.worker_file import Worker, load_worker
@@ -58,7 +59,7 @@ def check(flows: Flows, worker_file: WorkerFile = None, output: Output = OutputF
     fields = load_worker(worker_file).schema_registry
     bad = {"incompatible"} if fields is None or fields.auto_register else {"incompatible", "missing"}
     if any(row["state"] in bad for row in rows):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 async def _each(
@@ -72,7 +73,7 @@ async def _each(
     for _, error in loaded.refused:
         sys.stderr.write(f"{error}\n")
     if loaded.refused:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     registry = _registry(worker)
     return [await ask(registry, subject) for subject in subjects_of(worker, loaded.flows)]
 

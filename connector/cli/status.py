@@ -1,39 +1,42 @@
 """`oci-sync status`: how every source and sink stands, from the worker's listener, else from the topics alone."""
 
 import asyncio
-import io
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from ruamel.yaml import YAML
 
+from connector.cli import ExitCode, output
+from connector.cli.output import OutputFormat
 from connector.cli.worker_http import Json, WorkerUnreachable, ask, worker_url
 from connector.config.worker_file import Worker, load_worker
 from connector.errors import ConfigError
+from connector.server.status_page import short_duration
 from connector.telemetry import printable
 
-NOT_READY = 3
-_HEADS = ("SOURCE", "FLOW", "READY", "REASON", "REVISION", "AGE", "NEXT", "FILES", "MESSAGE")
-_SINK_HEADS = ("SINK", "FLOW", "READY", "REASON", "TOPIC", "LAG", "MESSAGE")
+_HEADS = ("source", "flow", "ready", "reason", "revision", "age", "next", "files", "message")
 
-Output = Literal["table", "json", "yaml"]
 FromTopics = Callable[[Worker], Json]
 
 
 def status(
     config: Annotated[Path | None, typer.Option("-c", "--worker", help="worker.yaml.")] = None,
     url: Annotated[str | None, typer.Option(help="The worker to ask; default: its http.address.")] = None,
-    output: Annotated[Output, typer.Option("-o", "--output", help="How to write it.")] = "table",
+    output_format: Annotated[OutputFormat, typer.Option("-o", "--output", help="How to write it.")] = (
+        OutputFormat.TABLE
+    ),
 ) -> None:
     """How every source and sink stands. Exit 0: all ready; 3: not ready."""
     document = read_status(load_worker(config), url, _from_topics)
-    typer.echo(written(document, output), nl=False)
-    raise typer.Exit(0 if document["ready"] else NOT_READY)
+    if output_format is OutputFormat.TABLE:
+        sys.stdout.write(table(document, bold=output.is_colourful(sys.stdout)))
+    else:
+        sys.stdout.write(output.written(document, output_format))
+    raise typer.Exit(ExitCode.DONE if document["ready"] else ExitCode.NOT_READY)
 
 
 def _from_topics(worker: Worker) -> Json:
@@ -67,25 +70,12 @@ def read_status(worker: Worker, url: str | None, from_topics: FromTopics | None 
     return document
 
 
-def written(document: Json, output: Output) -> str:
-    """The document as it goes to standard output."""
-    match output:
-        case "json":
-            return json.dumps(document, indent=2) + "\n"
-        case "yaml":
-            stream = io.StringIO()
-            YAML(typ="safe", pure=True).dump(document, stream)
-            return stream.getvalue()
-        case "table":
-            return table(document)
-
-
-def table(document: Json) -> str:
+def table(document: Json, *, bold: bool = False) -> str:
     """The document for people: a line for each source and sink, then what else is wrong."""
     at = datetime.fromisoformat(document["at"])
-    parts = [_columns(_HEADS, [_source_row(one, at) for one in document["sources"]])]
+    parts = [output.table([_source_row(one, at) for one in document["sources"]], _HEADS, bold=bold)]
     if document["sinks"]:
-        parts.append(_columns(_SINK_HEADS, [_sink_row(one) for one in document["sinks"]]))
+        parts.append(output.table([_sink_row(one) for one in document["sinks"]], bold=bold))
     shown = {
         f"{one['flow']}/{one.get('source') or one.get('sink')}: " for one in document["sources"] + document["sinks"]
     }
@@ -95,39 +85,31 @@ def table(document: Json) -> str:
     return "\n".join(parts)
 
 
-def _source_row(source: Mapping[str, object], at: datetime) -> Sequence[str]:
+def _source_row(source: Json, at: datetime) -> Json:
     ready = _ready(source)
-    return (
-        str(source["source"]),
-        str(source["flow"]),
-        ready["status"],
-        ready["reason"],
-        _short(str(source["revision"] or "-")),
-        _duration(_moment(source["last_change"]), at),
-        _duration(at, _moment(source["next_tick"])),
-        str(source["files"] if source["files"] is not None else "-"),
+    values = (
+        source["source"], source["flow"], ready["status"], ready["reason"], _short(source["revision"] or ""),
+        _duration(_moment(source["last_change"]), at), _duration(at, _moment(source["next_tick"])), source["files"],
         ready["message"],
-    )
+    )  # fmt: skip
+    return dict(zip(_HEADS, values, strict=True))
 
 
-def _sink_row(sink: Mapping[str, object]) -> Sequence[str]:
+def _sink_row(sink: Json) -> Json:
     ready = _ready(sink)
-    lag = sink["lag_records"]
-    return (
-        str(sink["sink"]),
-        str(sink["flow"]),
-        ready["status"],
-        ready["reason"],
-        str(sink["topic"]),
-        str(lag if lag is not None else "-"),
-        ready["message"],
-    )
+    return {
+        "sink": sink["sink"],
+        "flow": sink["flow"],
+        "ready": ready["status"],
+        "reason": ready["reason"],
+        "topic": sink["topic"],
+        "lag": sink["lag_records"],
+        "message": ready["message"],
+    }
 
 
-def _ready(one: Mapping[str, object]) -> Mapping[str, str]:
-    conditions = one["conditions"]
-    assert isinstance(conditions, list)
-    ready: Mapping[str, str] = conditions[0]
+def _ready(one: Json) -> Json:
+    ready: Json = one["conditions"][0]
     return ready
 
 
@@ -141,21 +123,8 @@ def _moment(text: object) -> datetime | None:
     return datetime.fromisoformat(text) if isinstance(text, str) else None
 
 
-def _duration(start: datetime | None, end: datetime | None) -> str:
-    if start is None or end is None:
-        return "-"
-    seconds = max((end - start).total_seconds(), 0)
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{seconds:.0f}s"
-
-
-def _columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    shown = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "".join(f"{line}\n" for line in shown)
+def _duration(start: datetime | None, end: datetime | None) -> str | None:
+    return short_duration((end - start).total_seconds()) if start is not None and end is not None else None
 
 
 def _no_worker(cause: str) -> ConfigError:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from connector.cli import ExitCode
+from connector.cli.half import Half
 from connector.cli.output import OutputFormat, show
-from connector.cli.validate import Half
 from connector.config.flow_file import Flow, load_flows
 from connector.config.worker_file import load_worker
 from connector.kafka.topics import misfits, too_small
@@ -43,7 +44,7 @@ def check_topics(
     rows = asyncio.run(_check(worker_file, _usable(flows, "source")))
     show(rows, output)
     if any(row["state"] in ("missing", "misfit") for row in rows):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("acls")

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import typer
 
+from connector.cli import ExitCode
 from connector.cli.worker_http import WorkerUnreachable, worker_url
 from connector.cli.worker_http import ask as ask_over_http
 from connector.config.worker_file import load_worker
@@ -15,9 +16,6 @@ from connector.telemetry import printable
 from connector.wiring.asking import ask, find, known
 from connector.wiring.asking import resume as take_back
 from connector.wiring.parts import open_parts
-
-_FAILED = 1
-_TIMED_OUT = 4
 
 WorkerFile = Annotated[Path | None, typer.Option("-c", "--worker", help="worker.yaml.")]
 Url = Annotated[str | None, typer.Option(help="Ask this worker over HTTP instead of the owner through Kafka.")]
@@ -67,7 +65,7 @@ async def _ask(kind: RequestKind, name: str | None, worker_file: Path | None, *,
             told = "paused" if kind is RequestKind.PAUSE else "done" if done else "waits: no owner has done it yet"
             typer.echo(printable(f"{source.name}: {told}"))
     if late:
-        raise typer.Exit(_TIMED_OUT)
+        raise typer.Exit(ExitCode.TIMED_OUT)
 
 
 async def _resume(name: str | None, worker_file: Path | None) -> None:
@@ -94,9 +92,9 @@ def _over_http(verb: str, source: str | None, url: str) -> None:
         code, document = ask_over_http(f"{worker_url(None, url)}{path}", "POST")
     except WorkerUnreachable as error:
         typer.echo(printable(str(error)), err=True)
-        raise typer.Exit(_FAILED) from error
+        raise typer.Exit(ExitCode.FAILED) from error
     if code != 202:
         told = document.get("error", {})
         typer.echo(printable(f"{verb} refused: {told.get('reason')}: {told.get('message')}"), err=True)
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     typer.echo(f"{verb} accepted")

@@ -7,13 +7,14 @@ Unless `--offline`, `connector.wiring.probe.probe(worker, flows)` then asks the 
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from connector.cli import ExitCode
+from connector.cli.half import Half
 from connector.cli.output import OutputFormat, is_colourful, written
 from connector.config.flow_file import Flow, load_flows
 from connector.config.problem import ConfigProblems, Finding, Problem
@@ -22,13 +23,6 @@ from connector.errors import ConfigError
 from connector.telemetry.log_lines import printable
 
 Probe: TypeAlias = Callable[[Worker, Sequence[Flow]], Coroutine[Any, Any, Sequence[Finding]]]
-
-
-class Half(StrEnum):
-    """One half of a flow."""
-
-    SOURCE = "source"
-    SINK = "sink"
 
 
 def validate(
@@ -56,7 +50,7 @@ def validate(
         findings = asyncio.run(_probe()(worker, loaded.flows))
     _say(loaded.flows, errors, findings, output)
     if errors or not loaded.flows or any(finding.reason for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _probe() -> Probe:
