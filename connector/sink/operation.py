@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from connector.config.task import TaskFields
-from connector.config.template import Template, compile_template, variables_of
-from connector.errors import ConfigError, SinkError
+from connector.config.template import Template, compile_template
+from connector.errors import SinkError
 from connector.sink.event import Event, content_of
 from connector.sink.store import Applied, Store, apply, diff_of
+from connector.sink.store_parts import template_problems
 
 OperationName: TypeAlias = Literal["apply", "put", "delete", "list"]
 _ACTIONS = ("put", "delete")
@@ -40,13 +41,7 @@ class StoreFields(TaskFields):
 
 def check_store(fields: StoreFields) -> list[str]:
     """What is wrong with the template of the key."""
-    if fields.key is None:
-        return []
-    try:
-        unknown = variables_of(compile_template(fields.key)) - {"event"}
-    except ConfigError as error:
-        return [f"key: {error.cause}"]
-    return [f"key: unknown {', '.join(sorted(unknown))}; there is event"] if unknown else []
+    return [] if fields.key is None else template_problems("key", fields.key, {"event"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,7 @@ class Diff:
     """The writes that make the store what it should be.
 
     `replaced` holds the entries as they were listed, for the keys that are put over or deleted; a key of `puts` that
-    is not in it was absent. `unchanged` counts keys that are right already, `unmatched` the files that no route takes,
-    `withheld` keys that stay although no snapshot has them, because not all snapshots are known yet.
+    is not in it was absent. `unchanged` counts keys that are right already, `unmatched` the files that no route takes.
     """
 
     puts: Mapping[str, bytes]
@@ -40,7 +39,6 @@ class Diff:
     replaced: Mapping[str, Entry] = field(default_factory=lambda: _NO_VALUES)
     unchanged: int = 0
     unmatched: int = 0
-    withheld: int = 0
 
     @property
     def is_empty(self) -> bool:

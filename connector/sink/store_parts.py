@@ -1,10 +1,11 @@
-"""What several stores, and the script, need alike: an optional package, an address, an error. Pure."""
+"""What several tasks of the sink half need alike: an optional package, a template, an address, an error. Pure."""
 
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from connector.config.template import compile_template, variables_of
 from connector.errors import ConfigError, SinkError
 
 
@@ -19,6 +20,16 @@ def optional(module: str, *, package: str, extra: str, doing: str) -> Any:
             cause=f"the package {package} is not installed",
             remedy=f"pip install 'oci-sync[{extra}]' (operator)",
         ) from error
+
+
+def template_problems(place: str, text: str, names: Collection[str]) -> list[str]:
+    """What is wrong with a template at `place`, over values of these names; [] where nothing is."""
+    try:
+        unknown = variables_of(compile_template(text)) - set(names)
+    except ConfigError as error:
+        return [f"{place}: {error.cause}"]
+    there = f"there {'is' if len(names) == 1 else 'are'} {', '.join(sorted(names))}"
+    return [f"{place}: unknown {', '.join(sorted(unknown))}; {there}"] if unknown else []
 
 
 def check_url(url: str, schemes: Collection[str]) -> None:

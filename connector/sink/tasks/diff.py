@@ -16,11 +16,12 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from connector.config.task import Duration, Strict, TaskFields
-from connector.config.template import Template, compile_template, regex_match, variables_of
-from connector.errors import ConfigError, SinkError
+from connector.config.template import Template, compile_template, regex_match
+from connector.errors import SinkError
 from connector.records.file_record import FileRecord, Snapshot
 from connector.sink.parts import Parts
 from connector.sink.store import Diff, Entry
+from connector.sink.store_parts import template_problems
 
 EVERYTHING = "*"
 
@@ -135,7 +136,6 @@ class Differ:
             replaced={key: held[key] for key in (*puts, *deletes) if key in held},
             unchanged=len(desired.values) - len(puts),
             unmatched=desired.unmatched,
-            withheld=len(orphans) - len(deletes),
         )
 
     def is_settled(self, desired: Desired, keys: Iterable[str], *, all_known: bool) -> bool:
@@ -178,17 +178,11 @@ def build(fields: Fields, parts: Parts) -> Differ:
 
 def check(fields: Fields) -> list[str]:
     """What is wrong with the templates of the routes."""
-    problems: list[str] = []
-    for number, route in enumerate(fields.routes):
-        try:
-            unknown = variables_of(compile_template(route.key)) - _VALUES
-        except ConfigError as error:
-            problems.append(f"routes[{number}].key: {error.cause}")
-            continue
-        if unknown:
-            names = ", ".join(sorted(_VALUES))
-            problems.append(f"routes[{number}].key: unknown {', '.join(sorted(unknown))}; there are {names}")
-    return problems
+    return [
+        problem
+        for number, route in enumerate(fields.routes)
+        for problem in template_problems(f"routes[{number}].key", route.key, _VALUES)
+    ]
 
 
 def _shortest(prefixes: Iterable[str]) -> tuple[str, ...]:
