@@ -80,12 +80,15 @@ derived: $(READY) ## schemas and the configuration page, from the fields of task
 	@$(BIN)/oci-sync config schema worker > schemas/worker.schema.json
 	@$(BIN)/oci-sync config page > docs/configuration.md
 
-.PHONY: check
-check: $(READY) ## format, lint, types, import contracts, unit tests (under a minute)
+.PHONY: lint
+lint: $(READY) ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: check
+check: lint ## the same and the unit tests (under a minute)
 	@$(BIN)/pytest -q -m "not system and not long"
 
 .PHONY: lock
