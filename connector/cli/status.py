@@ -61,6 +61,8 @@ def read_status(worker: Worker, url: str | None, from_topics: FromTopics | None 
         code, document = ask(f"{worker_url(worker.http.address, url)}/status")
     except (WorkerUnreachable, ConfigError) as error:
         if from_topics is not None and url is None:
+            if isinstance(error, WorkerUnreachable):
+                sys.stderr.write(printable(f"{error}; asking Kafka what the topics tell") + "\n")
             return from_topics(worker)
         if isinstance(error, ConfigError):
             raise

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import typer
@@ -95,6 +96,17 @@ def test_without_a_worker_the_topics_are_asked_if_there_is_a_way() -> None:
     assert read_status(load_worker(None), None, lambda _: document) is document
     with pytest.raises(ConfigError, match=r"no http\.address"):
         read_status(load_worker(None), None)
+
+
+def test_a_worker_that_should_answer_and_does_not_is_told_before_the_topics_are_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"127.0.0.1:{closed_port()}"
+    (tmp_path / "worker.yaml").write_text(f'http: {{address: "{address}"}}\n')
+    document = as_json(Status("w", NOW).view(NOW))
+
+    assert read_status(load_worker(tmp_path / "worker.yaml"), None, lambda _: document) is document
+    assert f"no worker answers at http://{address}/status" in capsys.readouterr().err
 
 
 def test_an_url_that_was_insisted_on_is_not_replaced_by_the_topics() -> None:
