@@ -26,7 +26,7 @@ from connector.kafka.record import Record
 
 _LOG = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05  # also how long leaving the group waits for the poll that is under way
 # A revocation waits for a commit under way (transaction time-out 60 s), and max.poll.interval.ms (300 s) bounds it.
 _REVOKE_SECONDS = 90.0
 
