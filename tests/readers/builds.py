@@ -1,9 +1,12 @@
 """What the readers are made of, fetched and built once a machine, in the cache of the local stack.
 
     $OCI_SYNC_CACHE, see tools/stack/cache.py
-        readers-java-<key>/  libs/*.jar classes/    key: pom.xml, the program, the Java version
-        readers-go-<key>/    reader                 key: go.mod, go.sum, the program, the Go version
-        readers-node-<key>/  reader.mjs node_modules/
+        readers-java-<key>/     libs/*.jar classes/    key: pom.xml, the program, the Java version
+        readers-flink-<key>/    the same
+        readers-connect-<key>/  the same
+        readers-plugins-<key>/  jdbc/*.jar avro/*.jar  key: the poms
+        readers-go-<key>/       reader                 key: go.mod, go.sum, the program, the Go version
+        readers-node-<key>/     reader.mjs node_modules/
 
 Each raises ToolMissing, with what to install, where a toolchain is not on this machine.
 """
@@ -26,23 +29,58 @@ _JAVAC = "install a JDK of 17 or newer (Debian: apt-get install openjdk-17-jdk-h
 _NODE = "install Node 20 or newer with npm"
 
 
+# Warnings on standard error: standard output is for the records.
+LOG_SETTINGS = f"-Dlog4j2.configurationFile={PROGRAMS / 'log4j2.properties'}"
+
+
 def java_classpath() -> str:
-    """Kafka's own jars (clients, tools, Streams, Connect) and our one class over Streams."""
-    find_java()
-    pom, program = PINS / "pom.xml", PROGRAMS / "StreamsReader.java"
+    """Kafka's own jars (clients, tools, Streams), Avro, and our one class over Streams."""
+    return _java("java", PINS / "pom.xml", PROGRAMS / "StreamsReader.java", "118 MB")
+
+
+def flink_classpath() -> str:
+    """Flink with its SQL planner, formats and Kafka connector, and our one class over them."""
+    return _java("flink", PINS / "flink.xml", PROGRAMS / "FlinkReader.java", "157 MB")
+
+
+def connect_classpath() -> str:
+    """A worker of Kafka Connect with its file sink, and our one class over it; PostgreSQL's driver to look there."""
+    classpath = _java("connect", PINS / "connect.xml", PROGRAMS / "ConnectReader.java", "36 MB")
+    (driver,) = (connect_plugins() / "jdbc").glob("postgresql-*.jar")
+    return f"{classpath}:{driver}"
+
+
+def connect_plugins() -> Path:
+    """The folder of Connect's plug-ins: Debezium's JDBC sink, Apicurio's Avro converter."""
+    poms = {name: PINS / f"{name}.xml" for name in ("jdbc", "avro")}
 
     def build(folder: Path) -> None:
-        maven: list[str | Path] = [
-            *("mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies"),
-            *("-DincludeScope=runtime", f"-DoutputDirectory={folder / 'libs'}"),
-        ]
-        with step("fetching the jars of the Java readers (Maven, 115 MB)"):
-            run("fetching the Java readers", maven, remedy=NETWORK)
-        javac: list[str | Path] = ["javac", "-cp", f"{folder}/libs/*", "-d", folder / "classes", program]
-        run("compiling the Streams reader", javac, remedy=_JAVAC)
+        for name, pom in poms.items():
+            with step(f"fetching the {name} plug-in of Kafka Connect (Maven, {'29 MB' if name == 'jdbc' else '6 MB'})"):
+                _fetch_jars(pom, folder / name)
 
-    folder = _built("java", _found("javac", _JAVAC), [pom, program], build, needs=("mvn", _MAVEN))
+    return _built("plugins", "", [*poms.values()], build, needs=("mvn", _MAVEN))
+
+
+def _java(name: str, pom: Path, program: Path, size: str) -> str:
+    find_java()
+
+    def build(folder: Path) -> None:
+        with step(f"fetching the jars of the {name} readers (Maven, {size})"):
+            _fetch_jars(pom, folder / "libs")
+        javac: list[str | Path] = ["javac", "-cp", f"{folder}/libs/*", "-d", folder / "classes", program]
+        run(f"compiling {program.name}", javac, remedy=_JAVAC)
+
+    folder = _built(name, _found("javac", _JAVAC), [pom, program], build, needs=("mvn", _MAVEN))
     return f"{folder}/classes:{folder}/libs/*"
+
+
+def _fetch_jars(pom: Path, folder: Path) -> None:
+    maven: list[str | Path] = [
+        *("mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies"),
+        *("-DincludeScope=runtime", f"-DoutputDirectory={folder}"),
+    ]
+    run(f"fetching the jars of {pom.name}", maven, remedy=NETWORK)
 
 
 def go_reader() -> Path:

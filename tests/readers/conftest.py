@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.readers.matrix import Outcomes, rewrite
+from tests.readers.postgres import Postgres, start_postgres
 from tests.readers.story import Story, Told
 from tests.skipping import or_skip
 from tests.system import servers
@@ -53,6 +54,20 @@ def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             return url[0]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[Callable[[], str]]:
+    """Makes an empty database, on a PostgreSQL that is started the first time; host:port/name."""
+    with ExitStack() as ends:
+        running: list[Postgres] = []
+
+        def make() -> str:
+            if not running:
+                running.append(ends.enter_context(start_postgres()))
+            return running[0].new_database()
+
+        yield make
 
 
 Tell = Callable[[str, str], tuple[Told, str]]

@@ -38,12 +38,16 @@ TO_THE_BONE = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A topic as it stands at the end of a story. `digest` is the newest release, `last` the last record's offset."""
+    """A topic as it stands at the end of a story. `digest` is the newest release, `last` the last record's offset.
+
+    `keys` are those of its committed records, in their order.
+    """
 
     topic: str
     reference: str
     digest: str
     last: int
+    keys: tuple[str, ...]
 
 
 @dataclass
@@ -127,7 +131,9 @@ class Story:
             assert running.end() == 0
 
     def _told(self, digest: str) -> Told:
-        return Told(self.topic, f"{self.registry.host}/{self.name}@{digest}", digest, self._product().read()[-1].offset)
+        records = self._product().read()
+        reference = f"{self.registry.host}/{self.name}@{digest}"
+        return Told(self.topic, reference, digest, records[-1].offset, tuple(record.key for record in records))
 
 
 def _is_bare(records: list[Seen], before: int) -> bool:

@@ -2,7 +2,7 @@
 `isolation.level` sees what docs/readers.md says."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from tests.readers.builds import ROOT
 from tests.readers.conftest import PAGE, Tell
 from tests.readers.matrix import Outcome, Outcomes, row
-from tests.readers.readers import READERS, Asked, Line, Reader
+from tests.readers.readers import READERS
+from tests.readers.reading import Asked, Line, Reader
 from tests.readers.story import pulled
 from tests.skipping import or_skip
 from tests.system.servers import Broker, Oras
@@ -29,15 +30,19 @@ def _cases() -> list[object]:
 
 @pytest.mark.parametrize(("reader", "format_"), _cases())
 def test_a_reader_rebuilds_what_oras_pulls(
-    reader: Reader, format_: str, kafka: Broker, oras: Oras, tell: Tell, tmp_path: Path, outcomes: Outcomes
-) -> None:
+    reader: Reader, format_: str, kafka: Broker, oras: Oras, tell: Tell, new_database: Callable[[], str],
+    tmp_path: Path, outcomes: Outcomes,
+) -> None:  # fmt: skip
     seen = {}
     for end in ("early", "late"):
         with or_skip():
             told, schema_registry = tell(format_, end)
             for isolation in ("read_committed", ""):
+                database = new_database() if reader.fills_a_database else ""
                 folder = tmp_path / f"{end}-{isolation or 'unset'}"
-                asked = Asked(kafka.bootstrap, told.topic, format_, isolation, schema_registry, folder, told.last)
+                asked = Asked(
+                    kafka.bootstrap, told.topic, format_, isolation, schema_registry, folder, told.last, database
+                )
                 lines = reader.read(asked)
                 files = pulled(oras, told, folder / "oras")
 

@@ -1,15 +1,18 @@
-// A reader by franz-go: one JSON line a record, until it is ended.
+// A reader by franz-go, and by hamba/avro for Avro: one JSON line a record, until it is ended.
 //
-//	reader BOOTSTRAP TOPIC ISOLATION FORMAT      ISOLATION "" leaves what the client does by itself
+//	reader BOOTSTRAP TOPIC ISOLATION FORMAT SCHEMA_REGISTRY    ISOLATION "" leaves what the client does by itself
 package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
+	"github.com/hamba/avro/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -22,6 +25,7 @@ type line struct {
 
 func main() {
 	bootstrap, topic, isolation, format := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
+	schemas := registry{os.Args[5], map[uint32]avro.Schema{}}
 	options := []kgo.Opt{
 		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.ConsumeTopics(topic),
@@ -37,11 +41,11 @@ func main() {
 	for {
 		fetches := client.PollFetches(context.Background())
 		failOn(fetches.Err())
-		fetches.EachRecord(func(record *kgo.Record) { failOn(out.Encode(lineOf(record, format))) })
+		fetches.EachRecord(func(record *kgo.Record) { failOn(out.Encode(lineOf(record, format, schemas))) })
 	}
 }
 
-func lineOf(record *kgo.Record, format string) line {
+func lineOf(record *kgo.Record, format string, schemas registry) line {
 	_, path, _ := strings.Cut(string(record.Key), "#")
 	made := line{Offset: record.Offset, Path: path}
 	for _, header := range record.Headers {
@@ -53,15 +57,40 @@ func lineOf(record *kgo.Record, format string) line {
 		return made
 	}
 	content := record.Value
-	if format == "json" {
-		var document struct {
-			Content string `json:"content"`
-		}
+	var document struct {
+		Content string `json:"content" avro:"content"`
+	}
+	switch format {
+	case "json":
 		failOn(json.Unmarshal(record.Value, &document))
+		content = []byte(document.Content)
+	case "avro": // the Confluent wire format: a zero byte, the schema's id, the body
+		schema := schemas.get(binary.BigEndian.Uint32(record.Value[1:5]))
+		failOn(avro.Unmarshal(schema, record.Value[5:], &document))
 		content = []byte(document.Content)
 	}
 	made.Content = &content
 	return made
+}
+
+type registry struct {
+	url   string
+	known map[uint32]avro.Schema
+}
+
+func (r registry) get(id uint32) avro.Schema {
+	if _, ok := r.known[id]; !ok {
+		response, err := http.Get(fmt.Sprintf("%s/schemas/ids/%d", r.url, id))
+		failOn(err)
+		defer response.Body.Close()
+		var answer struct {
+			Schema string `json:"schema"`
+		}
+		failOn(json.NewDecoder(response.Body).Decode(&answer))
+		r.known[id], err = avro.Parse(answer.Schema)
+		failOn(err)
+	}
+	return r.known[id]
 }
 
 func failOn(err error) {
