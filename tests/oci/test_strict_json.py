@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,8 @@ JSON = st.recursive(
         (b'{"a": "\\ud800"}', "surrogate"),
         (b'{"\\udfff": 1}', "surrogate"),
         (b"[" + b"{}," * 200_000 + b"{}]", "more than 200000"),
+        (b"[" + b"1," * 100_000 + b"1]", "more than 100000 values"),
+        (b"{" + b'"a":"",' * 100_000 + b"}", "more than 100000 values"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000, "nested"),
         (b"", "not JSON"),
@@ -45,6 +48,23 @@ JSON = st.recursive(
 def test_what_readers_could_see_differently_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_json(data)
+
+
+def test_commas_within_texts_are_no_values() -> None:
+    text = ',"\\' * 120_000
+
+    assert parse_json(json.dumps([text] * 10).encode()) == [text] * 10
+    assert parse_json(json.dumps({text: 1}).encode()) == {text: 1}
+
+
+@pytest.mark.parametrize("data", [b'"' + b',\\"' * 1_300_000, b'","' * 1_300_000, b'"' + b",\\" * 2_000_000])
+def test_texts_that_do_not_end_are_counted_once(data: bytes) -> None:
+    started = time.process_time()
+
+    with pytest.raises(ValueError, match=r"not JSON|more than"):
+        parse_json(data)
+
+    assert time.process_time() - started < 2
 
 
 @given(JSON)
