@@ -20,8 +20,8 @@ from connector.oci.registry import Registry
 from connector.oci.spool import Blob, MemoryBudget, Spool, SpoolDirectory
 from connector.oci.transfer import Progress, Transfer
 
-# Of small blobs, all pulls of a process together: 1,000 of 4 KB twice. A pull may add 64 MB, of which one of 20 MB,
-# its file and the copy in the producer's queue take 50.
+# Of small blobs, all pulls of a process together: 1,000 of 4 KB twice. A pull may add 64 MB, of which
+# a record of 20 MB, its file and its copy in the producer's queue take 50.
 _MEMORY_BYTES = 8 << 20
 _MOST_BYTES = 1 << 30
 
