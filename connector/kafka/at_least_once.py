@@ -62,7 +62,7 @@ class AcknowledgedWrites:
 
         async with self._lock:
             started = monotonic()
-            count, size = await self._clients.call(check_sizes, everything(), limits)
+            count, size = await self._clients.call(check_sizes, records, limits, offset)
             # Not bound to the write, but it keeps a worker that knows it is out of date from writing at all.
             self._prover.fence({self._partition: position})
             doing = f"writing {count - 1} records of {offset.key.decode('utf-8', 'replace')}"
@@ -100,6 +100,7 @@ class AcknowledgedWrites:
         try:
             for record in records:
                 hand_over(producer, record, delivered, deadline)
+                del record  # or it would be there while the next one is made
                 producer.poll(0)
                 if failed or self._stopped:
                     break

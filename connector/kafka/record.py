@@ -1,6 +1,8 @@
 """A Kafka record as a value, its size on the wire, and the partition a source lives in. Pure."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -37,6 +39,35 @@ def record_size_bytes(record: Record) -> int:
     """At most how many bytes the record takes in an uncompressed batch of its own, key and headers included."""
     headers = sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in record.headers)
     return _RECORD_OVERHEAD_BYTES + len(record.key) + len(record.value or b"") + headers
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSize:
+    """What a record takes (see `record_size_bytes`), and which it is."""
+
+    topic: str
+    key: bytes
+    size_bytes: int
+
+
+@runtime_checkable
+class KnowsSizes(Protocol):
+    """Records that can say how large they are before they are made."""
+
+    def sizes(self) -> Iterator[RecordSize]:
+        """The size of each, in their order."""
+        ...
+
+
+def sizes_of(records: Iterable[Record]) -> Iterator[RecordSize]:
+    """The size of each record; those that know their sizes are not made for it."""
+    if isinstance(records, KnowsSizes):
+        return records.sizes()
+    return map(_size_of, records)
+
+
+def _size_of(record: Record) -> RecordSize:
+    return RecordSize(record.topic, record.key, record_size_bytes(record))
 
 
 def murmur2(data: bytes) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from connector.errors import OutputError
 from connector.kafka.attempt import Attempt, OutcomeUnknown, Prover, close, initialise
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients
-from connector.kafka.record import Record, record_size_bytes
+from connector.kafka.record import Record, sizes_of
 from connector.telemetry import TransactionResult
 
 _LOG = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class Transactions:
 
         async with self._lock:
             started = monotonic()
-            count, size = await self._clients.call(check_sizes, everything(), limits)
+            count, size = await self._clients.call(check_sizes, records, limits, offset)
             producer = self._ready or await self._initialised(limits)
             self._ready = None
             doing = f"committing {count - 1} records of {offset.key.decode('utf-8', 'replace')}"
@@ -226,15 +227,15 @@ class Transactions:
         ) from error
 
 
-def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None]) -> tuple[int, int]:
+def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None], *last: Record) -> tuple[int, int]:
     """How many records and bytes there are. Raises OutputError RecordTooLarge for the first one over its topic's limit.
 
     A record counts with key and headers, uncompressed: the client's own check is on the raw size, and whether a broker
     would take it compressed depends on its neighbours in the batch.
     """
     count = size = 0
-    for record in records:
-        own = record_size_bytes(record)
+    for record in chain(sizes_of(records), sizes_of(last)):
+        own = record.size_bytes
         limit = limits.get(record.topic)
         if limit is not None and own > limit:
             raise OutputError(

@@ -40,9 +40,11 @@ def write_document(file: FileRecord, content: bytes, before: bytes = b"", after:
     return value.getvalue(), text_headers(text)
 
 
-def document_size_bytes(file: FileRecord, content: bytes) -> int:
-    """How long the document is; nothing as long is made for it."""
-    return sum(map(len, _around(file))) + file_text(content).json_size_bytes
+def measure_document(file: FileRecord, content: bytes, before: bytes = b"", after: bytes = b"") -> tuple[int, Headers]:
+    """How long `write_document` would be, and the header; nothing as long is made for it."""
+    text, (head, tail) = file_text(content), _around(file)
+    size_bytes = len(before) + len(head) + text.json_size_bytes + len(tail) + len(after)
+    return size_bytes, text_headers(text)
 
 
 def text_headers(text: FileText) -> Headers:

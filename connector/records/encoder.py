@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Literal, Protocol
 
 from connector.errors import OutputError
-from connector.kafka.record import Headers, Record
+from connector.kafka.record import Headers, Record, record_size_bytes
 from connector.records.cloud_events import cloud_event_headers
 from connector.records.file_key import KeyFormat, encode_file_key
 from connector.records.file_record import FileRecord, file_headers
@@ -47,14 +47,18 @@ class Encoder:
     def record(self, file: FileRecord, key: bytes, topic: str, partition: int, shared: Headers, time_ms: int) -> Record:
         """One file, tombstone or commit record; `shared` is what all records of the pull have in common."""
         encoded = self.form.encode(file, self.value_schema_id)
-        headers = file_headers(file, shared) + encoded.headers
-        if self.headers == "cloudevents":
-            headers += cloud_event_headers(file, time_ms)
+        headers = self._headers(file, shared, encoded.headers, time_ms)
         return Record(topic, partition, key, encoded.value, headers)
 
-    def value_size_bytes(self, file: FileRecord) -> int:
-        """How long the record's value would be; nothing as long is made for it."""
-        return self.form.value_size_bytes(file)
+    def size_bytes(self, file: FileRecord, key: bytes, shared: Headers, time_ms: int) -> int:
+        """How large that record would be, key and headers included; nothing as large is made for it."""
+        measured = self.form.measure(file)
+        headers = self._headers(file, shared, measured.headers, time_ms)
+        return measured.value_bytes + record_size_bytes(Record("", 0, key, None, headers))
+
+    def _headers(self, file: FileRecord, shared: Headers, of_format: Headers, time_ms: int) -> Headers:
+        headers = file_headers(file, shared) + of_format
+        return headers + cloud_event_headers(file, time_ms) if self.headers == "cloudevents" else headers
 
 
 class Encoding:

@@ -2,15 +2,16 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from connector.kafka.record import Record, record_size_bytes
+from connector.kafka.record import Record, RecordSize, record_size_bytes, sizes_of
 from connector.records.commit_record import CommitFacts, end_mark
 from connector.records.encoder import Encoder
 from connector.records.file_record import Change, FileRecord, PullFacts, pull_headers
 from connector.source.changes import FileChange
 from connector.source.source import Source
 
-# Records of a pull up to this size are encoded once and kept; a larger pull is encoded twice rather than held.
-_KEEP_BYTES = 16 * 1024 * 1024
+# Records that take up to this much together are made once and kept; larger pulls are read twice rather than held.
+_KEEP_BYTES = 8 * 1024 * 1024
+_KEEP_FILE_BYTES = 64 * 1024  # of which none is made only to find that it cannot be kept
 # A byte of a file takes at most six in a value (a control character in JSON); key, headers and the other fields hold
 # the path at most four times (4 KiB each, doubled by escapes), and the reference.
 _MOST_BYTES_FOR_ONE = 6
@@ -43,15 +44,30 @@ class Release:
         self._by_reference = frozenset(by_reference)
         self._size_bytes = sum(entry.file.content.size_bytes for entry in changes if entry.file is not None)
         self._kept: tuple[Record, ...] | None = None
-        self._keep = self._size_bytes <= _KEEP_BYTES
 
     def __iter__(self) -> Iterator[Record]:
-        if self._kept is not None:
-            return iter(self._kept)
-        if self._keep:
-            self._kept = tuple(self._records())
-            return iter(self._kept)
-        return self._records()
+        return self._records() if self._kept is None else iter(self._kept)
+
+    def sizes(self) -> Iterator[RecordSize]:
+        """What each record takes, in their order. Small records of a small pull are made for it, and kept."""
+        kept: list[Record] | None = []
+        kept_bytes = 0
+        for position, entry in enumerate(self._changes):
+            if kept is None or (entry.file is not None and entry.file.content.size_bytes > _KEEP_FILE_BYTES):
+                kept = None
+                yield self._size(position, entry)
+                continue
+            record = self._record(position, entry)
+            size_bytes = record_size_bytes(record)
+            kept_bytes += size_bytes
+            if kept_bytes <= _KEEP_BYTES:
+                kept.append(record)
+            else:
+                kept = None
+            yield RecordSize(record.topic, record.key, size_bytes)
+        ends = tuple(self._commit_records()) if self._source.commit_record else ()
+        yield from sizes_of(ends)
+        self._kept = None if kept is None else (*kept, *ends)
 
     def beyond(self, limit_bytes: int) -> frozenset[str]:
         """The paths of the files whose records, key and headers included, are larger. Encodes only what may be."""
@@ -61,7 +77,7 @@ class Release:
                 continue
             if entry.file.content.size_bytes * _MOST_BYTES_FOR_ONE + _MOST_BYTES_BESIDE <= limit_bytes:
                 continue
-            if record_size_bytes(self._record(position, entry)) > limit_bytes:
+            if self._size(position, entry).size_bytes > limit_bytes:
                 found.add(entry.path)
         return frozenset(found)
 
@@ -72,19 +88,25 @@ class Release:
             yield from self._commit_records()
 
     def _record(self, position: int, entry: FileChange) -> Record:
+        return self._encoded(self._file_record(position, entry))
+
+    def _size(self, position: int, entry: FileChange) -> RecordSize:
+        file = self._file_record(position, entry)
+        key = self._encoder.key(self._source.artifact, file.path)
+        return RecordSize(self._source.topic, key, self._encoder.size_bytes(file, key, self._shared, self._time_ms))
+
+    def _file_record(self, position: int, entry: FileChange) -> FileRecord:
         file, is_reference = entry.file, entry.path in self._by_reference
         content = None if file is None else b"" if is_reference else file.content.read()
-        return self._encoded(
-            FileRecord(
-                pull=self._facts,
-                position=position,
-                path=entry.path,
-                content=content,
-                digest="" if file is None else file.layer_digest,
-                media_type="" if file is None else file.media_type,
-                change=entry.change,
-                reference_bytes=file.content.size_bytes if file is not None and is_reference else None,
-            )
+        return FileRecord(
+            pull=self._facts,
+            position=position,
+            path=entry.path,
+            content=content,
+            digest="" if file is None else file.layer_digest,
+            media_type="" if file is None else file.media_type,
+            change=entry.change,
+            reference_bytes=file.content.size_bytes if file is not None and is_reference else None,
         )
 
     def _commit_records(self) -> Iterator[Record]:

@@ -1,20 +1,21 @@
 """A pull as records: where they go, how they end, and what becomes of a file that is too large."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.kafka.record import Record, partition_for, record_size_bytes
 from connector.layers.extract import ExtractOptions, File
 from connector.oci.reference import parse_reference
 from connector.records.commit_record import set_digest
-from connector.records.encoder import FormatName
+from connector.records.encoder import FormatName, HeaderStyle
 from connector.records.file_key import KeyFormat
 from connector.records.file_record import Change
 from connector.records.reading import read_file
@@ -160,6 +161,57 @@ def test_what_is_beyond_the_limit_is_found_and_nothing_else(
     large = release.beyond(limit)
 
     assert large == {read_file(record).path for record in release if record_size_bytes(record) > limit}
+
+
+@given(
+    sizes=st.lists(st.integers(0, 300_000), max_size=4),
+    name=st.sampled_from(FORMATS),
+    key_format=st.sampled_from(KEY_FORMATS),
+    fill=st.sampled_from([b"x", b"\x01", b"\xff"]),
+    headers=st.sampled_from(["oci", "cloudevents"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_sizes_are_those_of_the_records(
+    sizes: list[int], name: FormatName, key_format: KeyFormat, fill: bytes, headers: HeaderStyle
+) -> None:
+    changes = changes_of({f"{number}": fill * size for number, size in enumerate(sizes)}, ["gone"])
+    source = replace(SOURCE, commit_record=True)
+    release = Release(source, PULL, changes, encoder(name, key_format, headers), "tp", 0)
+
+    told = [(size.key, size.size_bytes) for size in release.sizes()]
+
+    assert told == [(record.key, record_size_bytes(record)) for record in release]
+
+
+def test_a_small_pull_is_read_once_for_its_sizes_and_its_records() -> None:
+    reads: list[bytes] = []
+
+    class Counted(Bytes):
+        def read(self) -> bytes:
+            reads.append(self.data)
+            return self.data
+
+    file = cast("File", FileOf("a", Counted(b"x" * 1000)))
+    release = Release(SOURCE, PULL, [FileChange("a", Change.ADDED, file)], encoder("json"), "tp", 0)
+
+    assert len(list(release.sizes())) == len(list(release)) == 1
+    assert len(reads) == 1
+
+
+def test_the_sizes_of_large_records_and_many_small_ones_take_none_of_the_room() -> None:
+    small = {f"{number}": b"\x01" * 60_000 for number in range(60)}
+    changes = changes_of({**small, "large": b"\x01" * 3_000_000})
+    release = Release(SOURCE, PULL, changes, encoder("json"), "tp", 0)
+
+    tracemalloc.start()
+    try:
+        total = sum(size.size_bytes for size in release.sizes())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert total > 39_000_000
+    assert peak < 10_000_000
 
 
 def test_a_large_limit_is_seen_to_suffice_without_reading_the_files() -> None:

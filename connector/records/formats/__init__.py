@@ -18,6 +18,14 @@ class Encoded:
     headers: Headers
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How long a record's value is, 0 where it has none, and the headers of the format; nothing as long was made."""
+
+    value_bytes: int
+    headers: Headers
+
+
 class Format(Protocol):
     """What a format module offers: an object made by its `build`."""
 
@@ -28,8 +36,8 @@ class Format(Protocol):
         """The value (None for a tombstone) and the format's own headers. Pure."""
         ...
 
-    def value_size_bytes(self, file: FileRecord) -> int:
-        """How long the value of `encode` would be, without making it; 0 for a tombstone. Pure."""
+    def measure(self, file: FileRecord) -> Measured:
+        """What `encode` would make, by its length. Pure."""
         ...
 
     def decode(self, record: Record) -> FileRecord:

@@ -9,7 +9,7 @@ from connector.records.avro import from_wire, to_wire, wire_size_bytes
 from connector.records.document import file_of, removed_file, text_headers, undecodable
 from connector.records.file_record import CONTENT_TYPE, FileRecord
 from connector.records.file_text import FileText, file_text
-from connector.records.formats import Encoded
+from connector.records.formats import Encoded, Measured
 from connector.records.schemas import FILE_VALUE
 
 _HEADERS = ((CONTENT_TYPE, b"application/avro"),)
@@ -27,11 +27,12 @@ class AvroFormat:
         text = file_text(file.content)
         return Encoded(to_wire(FILE_VALUE, schema_id, _fields(file, text)), _HEADERS + text_headers(text))
 
-    def value_size_bytes(self, file: FileRecord) -> int:
+    def measure(self, file: FileRecord) -> Measured:
         """The length of that value."""
         if file.content is None:
-            return 0
-        return wire_size_bytes(FILE_VALUE, _fields(file, file_text(file.content)))
+            return Measured(0, ())
+        text = file_text(file.content)
+        return Measured(wire_size_bytes(FILE_VALUE, _fields(file, text)), _HEADERS + text_headers(text))
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""

@@ -6,15 +6,15 @@ Content that is not UTF-8 stands as base64 (RFC 4648, section 4), and the header
 from connector.kafka.record import Record
 from connector.records.document import (
     checked_fields,
-    document_size_bytes,
     file_of,
+    measure_document,
     parse_document,
     removed_file,
     undecodable,
     write_document,
 )
 from connector.records.file_record import CONTENT_TYPE, FileRecord
-from connector.records.formats import Encoded
+from connector.records.formats import Encoded, Measured
 
 _HEADERS = ((CONTENT_TYPE, b"application/json"),)
 
@@ -31,9 +31,12 @@ class JsonFormat:
         value, headers = write_document(file, file.content)
         return Encoded(value, _HEADERS + headers)
 
-    def value_size_bytes(self, file: FileRecord) -> int:
+    def measure(self, file: FileRecord) -> Measured:
         """The length of that value."""
-        return 0 if file.content is None else document_size_bytes(file, file.content)
+        if file.content is None:
+            return Measured(0, ())
+        size_bytes, headers = measure_document(file, file.content)
+        return Measured(size_bytes, _HEADERS + headers)
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""

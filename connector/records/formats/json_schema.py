@@ -9,17 +9,18 @@ from connector.records.document import (
     FIELDS,
     checked_fields,
     compact,
-    document_size_bytes,
     file_of,
+    measure_document,
     parse_document,
     removed_file,
     undecodable,
     write_document,
 )
 from connector.records.file_record import CONTENT_TYPE, FileRecord
-from connector.records.formats import Encoded
+from connector.records.formats import Encoded, Measured
 from connector.records.schemas import FILE_VALUE, record_name
 
+_END = b"}"
 _HEADERS = ((CONTENT_TYPE, b"application/json"),)
 
 
@@ -41,14 +42,15 @@ class JsonSchemaFormat:
         """The document of `json` in its envelope; a tombstone has no value and no format headers."""
         if file.content is None:
             return Encoded(None, ())
-        value, headers = write_document(file, file.content, self._prefix, b"}")
+        value, headers = write_document(file, file.content, self._prefix, _END)
         return Encoded(value, _HEADERS + headers)
 
-    def value_size_bytes(self, file: FileRecord) -> int:
+    def measure(self, file: FileRecord) -> Measured:
         """The length of that value."""
         if file.content is None:
-            return 0
-        return len(self._prefix) + document_size_bytes(file, file.content) + 1
+            return Measured(0, ())
+        size_bytes, headers = measure_document(file, file.content, self._prefix, _END)
+        return Measured(size_bytes, _HEADERS + headers)
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""

@@ -3,10 +3,10 @@
 A file of no bytes is a value of length 0, a removed path is a null value.
 """
 
-from connector.kafka.record import Record
+from connector.kafka.record import Headers, Record
 from connector.records.document import file_with
 from connector.records.file_record import CONTENT_TYPE, LAYER_DIGEST, FileRecord, split_file_key
-from connector.records.formats import Encoded
+from connector.records.formats import Encoded, Measured
 
 _OCTETS = "application/octet-stream"
 
@@ -20,16 +20,20 @@ class RawFormat:
         """The content itself; `content-type` is the layer's media type where it has one."""
         if file.content is None:
             return Encoded(None, ())
-        return Encoded(file.content, ((CONTENT_TYPE, (file.media_type or _OCTETS).encode()),))
+        return Encoded(file.content, _headers(file))
 
-    def value_size_bytes(self, file: FileRecord) -> int:
+    def measure(self, file: FileRecord) -> Measured:
         """The length of the content."""
-        return len(file.content or b"")
+        return Measured(0, ()) if file.content is None else Measured(len(file.content), _headers(file))
 
     def decode(self, record: Record) -> FileRecord:
         """The file a consumed record holds. Raises OutputError RecordInvalid."""
         _, path = split_file_key(record.key)
         return file_with(record, path, record.value, record.header(LAYER_DIGEST) or "")
+
+
+def _headers(file: FileRecord) -> Headers:
+    return ((CONTENT_TYPE, (file.media_type or _OCTETS).encode()),)
 
 
 def build() -> RawFormat:
