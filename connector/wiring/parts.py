@@ -19,6 +19,7 @@ from connector.oci.hosts import Hosts
 from connector.oci.spool import spool_failed
 from connector.status import Status
 from connector.telemetry import Telemetry
+from connector.wiring.allocator import give_back_what_is_freed
 from connector.wiring.registries import build_hosts
 
 _MEMBERSHIP = (
@@ -49,6 +50,7 @@ class Parts:
 @asynccontextmanager
 async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
+    give_back_what_is_freed()
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
         telemetry = Telemetry()
