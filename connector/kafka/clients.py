@@ -128,7 +128,10 @@ class Clients:
 
     def plain_producer(self) -> Producer:
         """An idempotent producer outside of any transaction."""
-        return self._make(Producer, {**self._for_kind(_CONSUMER_ONLY), "enable.idempotence": True})
+        properties = self._for_kind(_CONSUMER_ONLY)
+        largest = str(properties.get("message.max.bytes", ""))
+        queue = _bounded_queue(int(largest) if largest.isdigit() else 1_000_000)
+        return self._make(Producer, {**queue, **properties, "enable.idempotence": True})
 
     def consumer(self, group: str, ours: Mapping[str, Property]) -> Consumer:
         """A consumer that commits nothing by itself and reads committed records only, unless `ours` says otherwise."""
