@@ -117,7 +117,12 @@ class Attempt:
             if self._stop.is_set():
                 raise not_owner("the partition was revoked while its records were being sent")
             hand_over(self._producer, record, delivered, self._deadline)
+            is_large = record.is_large
             del record
+            while is_large and len(self._producer) and not (failed or self._stop.is_set()):
+                if monotonic() > self._deadline:
+                    raise queue_stays_full()
+                self._producer.poll(0.05)
             if next(turn) % _POLL_EVERY == 0:
                 self._producer.poll(0)
             if failed:

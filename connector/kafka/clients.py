@@ -82,7 +82,7 @@ class Clients:
     """Makes clients of one cluster and runs their blocking calls; `async with` ends its threads.
 
     `name` is this process's own; `client_id`, which is the same unless the user chose one, may be that of many.
-    `bootstrap` is for messages.
+    `bootstrap` and `last_error` are for messages. `is_down`: a client lost all its brokers, and none was heard since.
     """
 
     def __init__(self, properties: Mapping[str, Property], name: str = "oci-sync") -> None:
@@ -92,6 +92,7 @@ class Clients:
         self._properties = dict(properties)
         self.bootstrap = str(properties.get("bootstrap.servers", ""))
         self.last_error: KafkaError | None = None
+        self.is_down = False
         # 64: one commit a partition may block for its time-out, and restores and admin calls must not queue behind.
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="kafka")
         debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
@@ -159,7 +160,7 @@ class Clients:
 
     def heard_from_broker(self) -> None:
         """Forget the last error: something just worked."""
-        self.last_error = None
+        self.last_error, self.is_down = None, False
 
     def _make(self, kind: Callable[..., T], properties: dict[str, Property]) -> T:
         merged = {"client.id": self.client_id, **properties, "error_cb": self._heard}
@@ -180,6 +181,8 @@ class Clients:
 
     def _heard(self, error: KafkaError) -> None:
         # _ALL_BROKERS_DOWN follows the error that says why; keep the one that says why.
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.is_down = True
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last_error is None:
             self.last_error = error
 

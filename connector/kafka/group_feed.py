@@ -114,9 +114,20 @@ class GroupFeed:
         if self._failed is not None and not records:
             failed, self._failed = self._failed, None
             raise self._clients.error(self._doing, failed)
+        if records:
+            self._clients.heard_from_broker()
+        elif self._clients.is_down:  # said to a callback, never as a message; so is it still?
+            self._ask(consumer)
         ends = {place: self._end(consumer, place) for place in self._positions}
         changes, self._changes = tuple(self._changes), []
         return Polled(changes, tuple(records), dict(self._positions), ends)
+
+    def _ask(self, consumer: Consumer) -> None:
+        try:
+            consumer.list_topics(self._topics[0], timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            raise self._clients.error(self._doing, kafka_error_of(error)) from error
+        self._clients.heard_from_broker()
 
     @staticmethod
     def _messages(consumer: Consumer, limit: int, timeout_seconds: float) -> Iterator[Message]:

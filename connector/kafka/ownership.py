@@ -135,6 +135,8 @@ class Ownership:
                 self._owner.polled()
                 if message is not None:
                     self._take(message)
+                if self._clients.is_down:  # said to a callback, never as a message
+                    self._note(KafkaError(KafkaError._ALL_BROKERS_DOWN))
         except KafkaException as raised:
             self._ended(self._clients.error(self._doing, kafka_error_of(raised)))
         except OutputError as error:

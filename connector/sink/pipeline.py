@@ -163,14 +163,28 @@ class Pipeline:
         return not line.held_up
 
     async def _keep_following(self) -> None:
+        told: str | None = None
         while True:
             try:
                 await self.follow()
             except OutputError as error:
                 for line in self._lines:
                     self._status.sink_failed(self._id(line), self._clock.now(), error, None)
-                _LOG.error("%s", error, extra={"flow": self._flow, "reason": error.reason})
+                # Once, for it comes again every few seconds for as long as the brokers are away.
+                level = logging.DEBUG if told == error.reason else logging.ERROR
+                _LOG.log(level, "%s", error, extra={"flow": self._flow, "reason": error.reason})
+                told = error.reason
                 await self._clock.sleep(_PAUSE_AFTER_POLL_ERROR)
+            else:
+                if told is not None:
+                    told = None
+                    self._follows_again()
+
+    def _follows_again(self) -> None:
+        _LOG.info("the topic is read again", extra={"flow": self._flow})
+        for line in self._lines:
+            if not line.failures and not line.held_up:  # else it is that which is shown
+                self._status.sink_follows(self._id(line), self._clock.now())
 
     async def _keep_working(self, line: Line, group: asyncio.TaskGroup) -> None:
         while True:

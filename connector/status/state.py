@@ -210,6 +210,10 @@ class Status:
             consecutive_failures=facts.consecutive_failures + 1, snapshots=_count(facts.snapshots, "error"),
         )  # fmt: skip
 
+    def sink_follows(self, sink: SinkId, at: datetime) -> None:
+        """The topic is read again; what kept it from being read is over."""
+        self._sink_update(sink, at, next_try=None, problem=None, consecutive_failures=0)
+
     def sink_lag(self, sink: SinkId, at: datetime, records: int) -> None:
         """How many committed records of the topic the sink has not worked on."""
         if records != self._sinks[sink].lag_records:

@@ -72,6 +72,7 @@ class Clients:
     name = client_id = "oci-sync-test"
 
     def __init__(self, consumer: Consumer) -> None:
+        self.is_down = False
         self._consumer = consumer
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -54,6 +54,7 @@ class Consumer:
         self.broken = broken
         self.assigned: list[TopicPartition] = []
         self.is_closed = False
+        self.is_lost = False
         self._callbacks: dict[str, Any] = {}
         self._is_new = True
 
@@ -78,6 +79,10 @@ class Consumer:
     def get_watermark_offsets(self, partition: TopicPartition, *_: Any, **__: Any) -> tuple[int, int]:
         return (0, 3)
 
+    def list_topics(self, topic: str, timeout: float) -> None:
+        if self.is_lost:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions
 
@@ -95,6 +100,7 @@ class Clients:
 
     def __init__(self, *consumers: Consumer) -> None:
         self.consumers = list(consumers)
+        self.is_down = False
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)
@@ -106,11 +112,15 @@ class Clients:
         return OutputError(reason="KafkaUnreachable", doing=doing, cause=error.str(), remedy="none")
 
     def heard_from_broker(self) -> None:
-        pass
+        self.is_down = False
 
 
 def _feed(*consumers: Consumer) -> GroupFeed:
-    return GroupFeed(Clients(*consumers), group="g", topics=[TOPIC])  # type: ignore[arg-type]  # a fake
+    return _feed_of(Clients(*consumers))
+
+
+def _feed_of(clients: Clients) -> GroupFeed:
+    return GroupFeed(clients, group="g", topics=[TOPIC])  # type: ignore[arg-type]  # a fake
 
 
 async def test_records_beside_an_error_are_handed_out_and_the_error_comes_next() -> None:
@@ -155,3 +165,18 @@ async def test_a_member_that_is_closed_after_its_assignment_tells_of_the_loss() 
 
     assert [record.offset for record in again.records] == [0]
     assert [type(change) for change in again.changes] == [Revoked, Assigned]
+
+
+async def test_brokers_that_are_all_lost_are_an_error_until_one_answers() -> None:
+    consumer = Consumer([[Message(0)], [], []])
+    clients = Clients(consumer)
+    async with _feed_of(clients) as feed:
+        await feed.poll(10, 0)
+        clients.is_down = consumer.is_lost = True
+        with pytest.raises(OutputError):
+            await feed.poll(10, 0)
+        consumer.is_lost = False
+        polled = await feed.poll(10, 0)
+
+    assert polled.records == ()
+    assert not clients.is_down

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.errors import SinkError
+from connector.errors import OutputError, SinkError
 from connector.kafka.assignment import Assigned, Polled
 from connector.records.file_record import FileRecord
 from connector.records.formats.json import JsonFormat
@@ -450,3 +450,33 @@ async def test_a_restart_between_apply_and_commit_writes_nothing_more(committed:
     await _started(store, files, committed=committed).go()
 
     assert store.writes == writes
+
+
+async def test_a_topic_that_cannot_be_read_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sink = _started(None, pull("1", {"a": "1"}))
+    original = sink.feed.poll
+    failures = 0
+
+    async def poll(limit: int, timeout_seconds: float) -> Polled:
+        nonlocal failures
+        await asyncio.sleep(0)
+        if sink.line.owes or not sink.store.plain() or failures == 5:
+            return await original(limit, timeout_seconds)
+        failures += 1
+        raise OutputError(reason="KafkaUnreachable", doing="reading", cause=f"attempt {failures}", remedy="look")
+
+    sink.feed.poll = poll  # type: ignore[method-assign]  # the feed is a fake; its brokers go away for a while
+    running = asyncio.create_task(sink.pipeline.run(asyncio.Event()))
+    shown: set[tuple[str, str]] = set()
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+        shown.add(sink.ready())
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert ("False", "KafkaUnreachable") in shown
+    assert sink.ready() == ("True", "Applied")
+    messages = [record.message for record in caplog.records]
+    assert sum("KafkaUnreachable" in m or "attempt" in m for m in messages) == 1, messages
+    assert messages.count("the topic is read again") == 1

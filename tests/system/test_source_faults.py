@@ -338,3 +338,56 @@ def named(like: Product, folder: Path, name: str) -> Product:
 def owned_by(product: Product) -> int:
     """The partition of the offsets topic that its source hashes to."""
     return partition_for(offset_key(product.name, product.artifact), 4)
+
+
+def test_a_cluster_that_dies_is_told_once_within_seconds_and_its_return_too(
+    product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    fake.publish(repository(product), "prod", ONE)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+        before = len(worker.text())
+        kafka.kill()
+        worker.wait_for(r"(?m)^\S+ ERROR .*reason=KafkaUnreachable", seconds=15)
+        told = worker.text()[before:]
+        kafka.start()
+        worker.wait_for("Kafka answers again", seconds=30)
+        fake.publish(repository(product), "prod", TWO)
+        product.wait_for_pulls(2, seconds=40)
+        assert worker.end() == 0
+
+    assert kafka.bootstrap in told
+    assert told.count(" ERROR ") == 1, told
+
+
+def test_a_sink_alone_tells_once_that_its_cluster_died_and_goes_on_when_it_is_back(
+    product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    folder = product.folder / "store"
+    flow = json.loads(product.flow_file.read_text())
+    flow["flow"]["tasks"] += [
+        {"buffer": {"name": "whole"}},
+        {"diff": {"name": "all", "owns": ["f/"], "routes": [{"match": ".", "key": "f/{{ path }}"}]}},
+        {"directory_store": {"name": "save", "directory": str(folder)}},
+    ]
+    product.flow_file.write_text(json.dumps(flow))
+    fake.publish(repository(product), "prod", ONE)
+    assert product.run_once("--only", "source").returncode == 0
+    with product.running("--only", "sink") as worker:
+        worker.wait_for("a.yaml|applied|puts", seconds=30)
+        before = len(worker.text())
+        kafka.kill()
+        worker.wait_for(r"(?m)^\S+ ERROR .*reason=KafkaUnreachable", seconds=30)
+        time.sleep(4)
+        told = worker.text()[before:]
+        kafka.start()
+        worker.wait_for("the topic is read again", seconds=60)
+        fake.publish(repository(product), "prod", TWO)
+        assert product.run_once("--only", "source").returncode == 0
+        deadline = time.monotonic() + 30
+        while not list(folder.rglob("c.yaml")):
+            assert time.monotonic() < deadline, worker.text()
+            time.sleep(0.1)
+        assert worker.end() == 0
+
+    assert told.count(" ERROR ") == 1, told
