@@ -365,3 +365,21 @@ def test_whatever_happens_ready_is_true_only_after_a_success_that_is_recent_and_
         assert (one.facts.consecutive_failures > 0) <= (one.ready.status is not Truth.TRUE)
         if one.ready.status is not Truth.UNKNOWN or one.owned:
             assert "serving the snapshot of" in one.ready.message or "nothing was delivered" in one.ready.message
+
+
+def test_a_tick_that_is_tried_again_says_after_what_until_it_ends() -> None:
+    status = running()
+    status.source_unchanged(SOURCE, START, DIGEST, TOOK)
+    status.source_started(SOURCE, START + INTERVAL)
+    status.source_retries(SOURCE, START + INTERVAL + SECOND, unreachable(), 3)
+
+    under_way = source(status, START + INTERVAL + 2 * SECOND)
+    too_late = source(status, START + 3 * INTERVAL + SECOND)
+    status.source_unchanged(SOURCE, START + 4 * INTERVAL, DIGEST, TOOK)
+    ended = source(status, START + 4 * INTERVAL + SECOND)
+
+    told = f"attempt 3 follows after: {unreachable()}"
+    assert under_way.ready.status is Truth.TRUE
+    assert told in under_way.reconciling.message
+    assert told in too_late.ready.message
+    assert told not in ended.ready.message + ended.reconciling.message

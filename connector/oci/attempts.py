@@ -15,8 +15,16 @@ _LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-async def attempts(operation: Callable[[], Awaitable[Result]], policy: RetryPolicy, clock: Clock) -> Result:
-    """The operation's result. Raises what its last attempt raised; only errors of the tree are tried again."""
+async def attempts(
+    operation: Callable[[], Awaitable[Result]],
+    policy: RetryPolicy,
+    clock: Clock,
+    told: Callable[[OciSyncError, int], None] | None = None,
+) -> Result:
+    """The operation's result. Raises what its last attempt raised; only errors of the tree are tried again.
+
+    `told` hears of each failure that is not the last, with the number of the attempt that follows.
+    """
     # Nearly every operation succeeds at once, a thousand of them in a pull; the loop is made for those that do not.
     try:
         return await operation()
@@ -35,6 +43,8 @@ async def attempts(operation: Callable[[], Awaitable[Result]], policy: RetryPoli
     def say_next(state: RetryCallState) -> None:
         error = _error_of(state)
         assert error is not None
+        if told is not None:
+            told(error, state.attempt_number + 1)
         _LOG.info(
             "%s: %s; attempt %d of %d in %.1f s", error.doing, error.cause, state.attempt_number + 1,
             policy.max_attempts, state.upcoming_sleep, extra={"reason": error.reason},

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from connector.errors import CredentialsError, RegistryError
+from connector.errors import CredentialsError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response
 from connector.oci import trust
 from connector.oci.answers import clean, describe, failure_of
@@ -53,14 +53,21 @@ class Ask:
 class Exchange:
     """Requests on behalf of one credentials file. Shares connections, tokens and limits through Hosts."""
 
-    def __init__(self, hosts: Hosts, credentials: Credentials, retry: RetryPolicy) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        credentials: Credentials,
+        retry: RetryPolicy,
+        told: Callable[[OciSyncError, int], None] | None = None,
+    ) -> None:
         self.hosts = hosts
         self.credentials = credentials
         self._retry = retry
+        self._told = told
 
     async def attempts(self, operation: Callable[[], Awaitable[Result]]) -> Result:
         """The operation's result, tried again as `retry` says after transient errors. Raises what it raised last."""
-        return await attempts(operation, self._retry, self.hosts.clock)
+        return await attempts(operation, self._retry, self.hosts.clock, self._told)
 
     async def send(self, reference: Reference, ask: Ask, accepted: frozenset[int] = frozenset({200})) -> Response:
         """An open response with an accepted status. Raises RegistryError, CredentialsError; does not try again."""

@@ -8,7 +8,7 @@ one credentials file share a HEAD.
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,10 @@ class _Read:
 
 
 class Registry:
-    """Registries as one credentials file opens them. Cheap to make; connections and tokens are in Hosts."""
+    """Registries as one credentials file opens them. Cheap to make; connections and tokens are in Hosts.
+
+    `told` hears of each attempt that failed and is made again: the error, and the number of the next one.
+    """
 
     def __init__(
         self,
@@ -77,8 +80,9 @@ class Registry:
         retry: RetryPolicy = _DEFAULT_RETRY,
         *,
         max_layers: int = 1000,
+        told: Callable[[OciSyncError, int], None] | None = None,
     ) -> None:
-        self.exchange = Exchange(hosts, Credentials(credentials_path, hosts.helpers), retry)
+        self.exchange = Exchange(hosts, Credentials(credentials_path, hosts.helpers), retry, told)
         self._credentials_path = credentials_path
         self._max_layers = max_layers
         self._remembered: OrderedDict[tuple[str, str, Digest], _Read] = OrderedDict()

@@ -105,6 +105,7 @@ class Source:
     delivered: Delivered | None = None
     paused: bool = False
     started_at: datetime | None = None  # of the tick under way, else None
+    retrying: str = ""  # what its last attempt failed with, while it is tried again
     last_attempt: datetime | None = None
     last_success: datetime | None = None
     last_change: datetime | None = None

@@ -34,6 +34,7 @@ _FORGOTTEN: dict[str, Any] = {
     "delivered": None,
     "last_change": None,
     "started_at": None,
+    "retrying": "",
     "next_tick": None,
     "last_result": None,
     "problem": None,
@@ -88,7 +89,11 @@ class Status:
 
     def source_started(self, source: SourceId, at: datetime) -> None:
         """A tick begins."""
-        self._source_update(source, at, started_at=at)
+        self._source_update(source, at, started_at=at, retrying="")
+
+    def source_retries(self, source: SourceId, at: datetime, error: OciSyncError, attempt: int) -> None:
+        """A request of the tick under way failed and is made again, for the `attempt`th time."""
+        self._source_update(source, at, retrying=f"attempt {attempt} follows after: {Problem.of(error).message}")
 
     def source_unchanged(
         self, source: SourceId, at: datetime, digest: str, took: timedelta, next_tick: datetime | None = None
@@ -137,7 +142,7 @@ class Status:
 
     def source_cancelled(self, source: SourceId, at: datetime) -> None:
         """A tick under way was given up (revoked, stopping); it says nothing of the registry either."""
-        self._source_update(source, at, started_at=None)
+        self._source_update(source, at, started_at=None, retrying="")
 
     def source_paused(self, source: SourceId, at: datetime, paused: bool) -> None:
         """Ticks of the source stop, or go on; going on restarts the watch for overdue ticks."""
@@ -162,7 +167,8 @@ class Status:
             counted = {"ticks": _count(before.ticks, result), "errors": facts.get("errors", before.errors)}
             return self._source_update(source, at, started_at=None, **counted)
         facts.setdefault("consecutive_failures", 0)
-        now = {"last_attempt": at, "last_result": result, "took": took, "next_tick": next_tick, "started_at": None}
+        now: dict[str, Any] = {"last_attempt": at, "last_result": result, "took": took, "next_tick": next_tick}
+        now |= {"started_at": None, "retrying": ""}
         ticks = _count(before.ticks, result)
         if result != "unchanged":
             delivered, problem = facts.get("delivered"), facts.get("problem")

@@ -82,7 +82,9 @@ def _source_reconciling(source: Source, partition: Partition | None) -> Verdict:
     if partition is not None and partition.state is PartitionState.RESTORING:
         return Verdict(Truth.TRUE, "Restoring", f"reading the offsets of partition {partition.number}")
     if partition is not None and source.started_at is not None:
-        return Verdict(Truth.TRUE, "Progressing", f"a tick runs since {clock_time(source.started_at)}")
+        return Verdict(
+            Truth.TRUE, "Progressing", f"a tick runs since {clock_time(source.started_at)}{_retrying(source)}"
+        )
     due = f"next tick at {clock_time(source.next_tick)}" if source.next_tick else "no tick is under way"
     return Verdict(Truth.FALSE, "Idle", due)
 
@@ -140,8 +142,15 @@ def _serving(source: Source) -> str:
 
 
 def _overdue(source: Source) -> str:
-    what = f"the tick begun at {clock_time(source.started_at)} still runs" if source.started_at else "none began"
-    return f"no tick has ended for {INTERVALS_UNTIL_OVERDUE} intervals of {source.interval}: {what}"
+    what = "none began"
+    if source.started_at:
+        what = f"the tick begun at {clock_time(source.started_at)} still runs{_retrying(source)}"
+    interval = source.interval.total_seconds() if source.interval else 0
+    return f"no tick has ended for {INTERVALS_UNTIL_OVERDUE} intervals of {interval:g} s: {what}"
+
+
+def _retrying(source: Source) -> str:
+    return f"; {source.retrying}" if source.retrying else ""
 
 
 def _milliseconds(took: timedelta) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from connector.config.flow_file import Flow, Task
 from connector.config.task import RetryFields
 from connector.config.worker_file import Worker as WorkerFile
+from connector.errors import OciSyncError
 from connector.kafka.record import partition_for
 from connector.kafka.schema_registry import RegistrySettings, SchemaRegistry
 from connector.kafka.topics import Topic, TopicSpec, layer_topic, offsets_topic
@@ -27,6 +29,7 @@ from connector.source.source import Source
 from connector.source.surroundings import ScheduledSource
 from connector.source.tasks import generate, oci_sync
 from connector.source.worker import Worker
+from connector.status import SourceId, Status
 from connector.telemetry import traceparent, uuid7
 from connector.wiring.parts import Parts, membership_properties
 
@@ -125,12 +128,13 @@ def build_source(parts: Parts, flow: Flow, task: Task, topic_partitions: int) ->
     )
 
 
-def build_registry(parts: Parts, task: Task) -> Registry:
+def build_registry(parts: Parts, task: Task, told: Callable[[OciSyncError, int], None] | None = None) -> Registry:
     """The registry as the task's credentials open it."""
     fields = task.fields
     assert isinstance(fields, oci_sync.Fields)
     retry = fields.retry if "retry" in fields.model_fields_set else parts.worker.retry
-    return Registry(parts.hosts, fields.credentials_path, _retry(retry), max_layers=parts.worker.limits.max_layers)
+    most = parts.worker.limits.max_layers
+    return Registry(parts.hosts, fields.credentials_path, _retry(retry), max_layers=most, told=told)
 
 
 def build_blobs(parts: Parts, registry: Registry) -> Blobs:
@@ -161,7 +165,7 @@ def build_sources(
     for flow in flows:
         for task in sync_tasks(flow):
             assert isinstance(task.fields, oci_sync.Fields)
-            registry = build_registry(parts, task)
+            registry = build_registry(parts, task, partial(_retries, parts.status, SourceId(flow.name, task.name)))
             ticker = oci_sync.OciSync(
                 build_source(parts, flow, task, topics[topic_of(flow, task)].partitions),
                 registry,
@@ -217,3 +221,7 @@ async def _record_limit(parts: Parts, topic: str) -> int | None:
 def now_ms() -> int:
     """Milliseconds since 1970, as Kafka counts."""
     return time.time_ns() // 1_000_000
+
+
+def _retries(status: Status, source: SourceId, error: OciSyncError, attempt: int) -> None:
+    status.source_retries(source, datetime.now(UTC), error, attempt)

@@ -202,3 +202,23 @@ def test_a_single_run_refuses_to_join_a_group_that_is_at_work(product: Product, 
         product.wait_for_pulls(1)
         failed(product.run_once(), f"g-{product.name}", "live members", "--join")
         worker.end()
+
+
+def test_while_a_registry_is_down_the_status_says_what_the_tick_is_waiting_for(
+    product: Product, oras: Oras, registry: Registry
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    worker = json.loads(product.worker_file.read_text())
+    product.worker_file.write_text(json.dumps({**worker, "http": {"address": address}}))
+    oras.push(product.artifact, GOOD)
+    with product.running() as running:
+        product.wait_for_pulls(1)
+        registry.stop()
+        running.wait_for("attempt 3 of", seconds=30)
+        told = product.call("status", "-o", "json").stdout
+        registry.start()
+
+    (source,) = json.loads(told)["sources"]
+    messages = " ".join(condition["message"] for condition in source["conditions"])
+    assert registry.host in messages
+    assert "follows after" in messages
