@@ -144,7 +144,7 @@ def test_the_loop_of_the_readme_ends_with_the_files(kafka: Broker, oras: Oras, t
     with or_skip():
         asked, _ = _asked_by_the_readme(kafka, tell, tmp_path)
         told, _ = tell("json", "early")
-        text = pointed_at(block("consumer.poll(5)", README), asked)
+        text = pointed_at(block("consumer.poll(10)", README), asked)
         show = 'for key, value in files.items():\n    print(key.decode(), value.decode(), sep="\\t")\n'
         (tmp_path / "recipe.py").write_text(text + show)
 
