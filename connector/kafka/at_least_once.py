@@ -17,7 +17,7 @@ from connector.kafka.attempt import Prover, close, hand_over
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.membership import not_owner
 from connector.kafka.record import Record
-from connector.kafka.transaction import Committed, check_sizes
+from connector.kafka.transaction import Committed, check_sizes, client_limit
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,18 +55,13 @@ class AcknowledgedWrites:
 
         After an error some records may be visible; the offset is not, so the next tick sends the pull again.
         """
-
-        def everything() -> Iterable[Record]:
-            yield from records
-            yield offset
-
         async with self._lock:
             started = monotonic()
             count, size = await self._clients.call(check_sizes, records, limits, offset)
             # Not bound to the write, but it keeps a worker that knows it is out of date from writing at all.
             self._prover.fence({self._partition: position})
             doing = f"writing {count - 1} records of {offset.key.decode('utf-8', 'replace')}"
-            writing = asyncio.ensure_future(self._clients.call(self._write, records, offset, doing))
+            writing = asyncio.ensure_future(self._clients.call(self._write, records, offset, limits, doing))
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
@@ -77,8 +72,8 @@ class AcknowledgedWrites:
                 raise
             return Committed(count, size, monotonic() - started)
 
-    def _write(self, records: Iterable[Record], offset: Record, doing: str) -> None:
-        producer = self._clients.plain_producer()
+    def _write(self, records: Iterable[Record], offset: Record, limits: Mapping[str, int | None], doing: str) -> None:
+        producer = self._clients.plain_producer(client_limit(limits))
         deadline = monotonic() + _SECONDS
         try:
             self._send(producer, records, deadline, doing)

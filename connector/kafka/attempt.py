@@ -29,6 +29,7 @@ warnings.filterwarnings("ignore", message="Producer abort_transaction failed dur
 Delivered = Callable[[KafkaError | None, Message], None]
 
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+_LARGE_BYTES = 4 * 1024 * 1024
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
 _BIND_SECONDS = 15.0
@@ -117,12 +118,7 @@ class Attempt:
             if self._stop.is_set():
                 raise not_owner("the partition was revoked while its records were being sent")
             hand_over(self._producer, record, delivered, self._deadline)
-            is_large = record.is_large
             del record
-            while is_large and len(self._producer) and not (failed or self._stop.is_set()):
-                if monotonic() > self._deadline:
-                    raise queue_stays_full()
-                self._producer.poll(0.05)
             if next(turn) % _POLL_EVERY == 0:
                 self._producer.poll(0)
             if failed:
@@ -165,7 +161,9 @@ class Attempt:
 def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline: float) -> None:
     """Give one record to the producer; waits while its queue, which bounds the memory of many records, is full.
 
-    `delivered` is called by a poll or flush. Raises KafkaException when the queue stays full until the deadline.
+    A large one is waited for until it is sent: the producer has a copy, and the next one needs the room.
+    `delivered` is called by a poll or flush, for what failed only. Raises KafkaException when the queue stays full until
+    the deadline.
     """
     while True:
         try:
@@ -182,7 +180,9 @@ def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producer's queue stays full")) from None
             producer.poll(0.05)
         else:
-            return
+            break
+    if len(record.value or b"") > _LARGE_BYTES:
+        producer.flush(max(0.1, deadline - monotonic()))
 
 
 def initialise(clients: Clients, producer: Producer, transactional_id: str) -> None:

@@ -127,12 +127,17 @@ class Clients:
             },
         )
 
-    def plain_producer(self) -> Producer:
+    def plain_producer(self, message_max_bytes: int = 1_000_000) -> Producer:
         """An idempotent producer outside of any transaction."""
-        properties = self._for_kind(_CONSUMER_ONLY)
-        largest = str(properties.get("message.max.bytes", ""))
-        queue = _bounded_queue(int(largest) if largest.isdigit() else 1_000_000)
-        return self._make(Producer, {**queue, **properties, "enable.idempotence": True})
+        return self._make(
+            Producer,
+            {
+                **_bounded_queue(message_max_bytes),
+                **self._for_kind(_CONSUMER_ONLY),
+                "message.max.bytes": message_max_bytes,
+                "enable.idempotence": True,
+            },
+        )
 
     def consumer(self, group: str, ours: Mapping[str, Property]) -> Consumer:
         """A consumer that commits nothing by itself and reads committed records only, unless `ours` says otherwise."""
@@ -196,6 +201,8 @@ def _bounded_queue(message_max_bytes: int) -> dict[str, Property]:
     return {
         "queue.buffering.max.kbytes": max(16_384, message_max_bytes // 1024 + 1),
         "queue.buffering.max.messages": 4_000,
+        # A report holds a copy of the value, and what went well is told by flush and commit.
+        "delivery.report.only.error": True,
     }
 
 

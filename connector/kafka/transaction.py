@@ -188,11 +188,10 @@ class Transactions:
         return "fenced" if is_fenced and not attempt.is_stopped else "aborted"
 
     async def _initialised(self, limits: Mapping[str, int | None]) -> Producer:
-        client_limit = max((limit or _ASSUMED_MESSAGE_BYTES for limit in limits.values()), default=1_000_000)
         producer = await self._clients.call(
             self._clients.producer,
             self._transactional_id,
-            max(client_limit, 1_000),
+            client_limit(limits),
             {"transaction.timeout.ms": int(self._timeout_seconds * 1000)},
         )
         try:
@@ -225,6 +224,11 @@ class Transactions:
             remedy=error.remedy,
             transient=True,
         ) from error
+
+
+def client_limit(limits: Mapping[str, int | None]) -> int:
+    """The message.max.bytes of a producer for topics of these limits."""
+    return max(1_000, max((limit or _ASSUMED_MESSAGE_BYTES for limit in limits.values()), default=1_000_000))
 
 
 def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None], *last: Record) -> tuple[int, int]:
