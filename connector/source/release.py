@@ -9,8 +9,10 @@ from connector.records.file_record import Change, FileRecord, PullFacts, pull_he
 from connector.source.changes import FileChange
 from connector.source.source import Source
 
-# Records that take up to this much together are made once and kept; larger pulls are read twice rather than held.
+# Records that take up to this much together are made once and kept; larger pulls are read twice rather than held. In
+# Python a record of a small file takes 2.5 KB more than on the wire.
 _KEEP_BYTES = 8 * 1024 * 1024
+_KEEP_RECORDS = 4_000
 _KEEP_FILE_BYTES = 64 * 1024  # of which none is made only to find that it cannot be kept
 # A byte of a file takes at most six in a value (a control character in JSON); key, headers and the other fields hold
 # the path at most four times (4 KiB each, doubled by escapes), and the reference.
@@ -50,7 +52,8 @@ class Release:
 
     def sizes(self) -> Iterator[RecordSize]:
         """What each record takes, in their order. Small records of a small pull are made for it, and kept."""
-        kept: list[Record] | None = []
+        may_keep = self._size_bytes <= _KEEP_BYTES and len(self._changes) <= _KEEP_RECORDS
+        kept: list[Record] | None = [] if may_keep else None
         kept_bytes = 0
         for position, entry in enumerate(self._changes):
             if kept is None or (entry.file is not None and entry.file.content.size_bytes > _KEEP_FILE_BYTES):

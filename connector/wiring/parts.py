@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import connector
+from connector import allocator
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import spool_directory
 from connector.kafka.changelog import Changelog
@@ -19,7 +20,6 @@ from connector.oci.hosts import Hosts
 from connector.oci.spool import spool_failed
 from connector.status import Status
 from connector.telemetry import Telemetry
-from connector.wiring.allocator import give_back_what_is_freed
 from connector.wiring.registries import build_hosts
 
 _MEMBERSHIP = (
@@ -50,7 +50,7 @@ class Parts:
 @asynccontextmanager
 async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
-    give_back_what_is_freed()
+    allocator.hold_border()
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
         telemetry = Telemetry()

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from connector import faults
+from connector import allocator, faults
 from connector.config.task import Duration, LocalPath, RetryFields, TaskFields, checked_by
 from connector.config.variables import has_variable
 from connector.errors import LayerError, TickTimeout
@@ -181,6 +181,7 @@ class OciSync:
             return await self._commit(pulled, previous, fitted, encoder, output, clock)
         finally:
             changes.close()
+            allocator.give_back()
 
     async def plan(self, previous: SourceOffset | None, known_paths: Mapping[str, str]) -> Unchanged | Planned:
         """What a tick would do now, by the same steps up to the commit. Raises what a tick raises."""

@@ -1,0 +1,30 @@
+"""Memory that was freed goes back to the system. Pure but for the allocator itself; without glibc, nothing happens.
+
+glibc answers a request from 128 KiB on with pages of their own, which go back when they are freed. But each that is
+freed raises that border to its size, up to 32 MiB, and what lies below it stays with the thread that asked: after two
+pulls of 100 MB a worker held 70 MiB more than before, measured, and the next pull came on top. So the border is told,
+which keeps it where it is, and what lies below is given back once a pull is done. A lower border would cost time:
+at 64 KiB, a pull of 1,000 layers of 100 KB took half as long again.
+"""
+
+import ctypes
+from collections.abc import Callable
+
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
+_BORDER_BYTES = 128 * 1024  # where glibc begins
+
+
+def hold_border() -> None:
+    """Give back what is large as soon as it is freed, from now on."""
+    if (mallopt := _function("mallopt")) is not None:
+        mallopt(_MMAP_THRESHOLD, _BORDER_BYTES)
+
+
+def give_back() -> None:
+    """Give back now what is small and free; a few milliseconds, in which other threads may wait for memory."""
+    if (malloc_trim := _function("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _function(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None)
