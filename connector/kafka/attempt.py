@@ -162,8 +162,8 @@ def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline
     """Give one record to the producer; waits while its queue, which bounds the memory of many records, is full.
 
     A large one is waited for until it is sent: the producer has a copy, and the next one needs the room.
-    `delivered` is called by a poll or flush, for what failed only. Raises KafkaException when the queue stays full until
-    the deadline.
+    `delivered` is called by a poll or flush, for what failed only. Raises KafkaException when the queue stays full
+    until the deadline.
     """
     while True:
         try:
