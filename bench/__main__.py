@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import arrival, growth, pull, quiet, release, scale, sink, start
+from bench import arrival, growth, memory, pull, quiet, release, scale, sink, start
 from bench.ground import Ground, machine, open_ground
 from bench.plot import write_plot
 from bench.result import Result, table
@@ -23,6 +23,7 @@ FULL: dict[str, Measurement] = {
     "small": pull.small_layers,
     "far": pull.far_layers,
     "large": pull.large_layers,
+    "hostile": memory.hostile_pulls,
     "release": release.small_release,
     "quiet": lambda ground, runs: quiet.quiet_ticks(ground, beats=4),
     "sink": sink.nats_writes,
