@@ -132,6 +132,12 @@ def test_an_index_is_followed_to_the_platform_and_both_digests_are_told(
     assert (offset["digest"], offset["manifest_digest"]) == (index.digest, arm.digest)
 
 
+def source_offsets(product: Product) -> list[Seen]:
+    """All that were ever written; what a worker tells of itself when it comes and goes is not among them."""
+    records = product.read(product.offsets_topic, committed=False)
+    return [record for record in records if not record.key.startswith("worker.")]
+
+
 def test_a_hundred_quiet_ticks_are_a_hundred_heads_and_no_new_connection(
     tmp_path: Path, kafka: Broker, fake: FakeRegistry, unique: str
 ) -> None:
@@ -139,7 +145,7 @@ def test_a_hundred_quiet_ticks_are_a_hundred_heads_and_no_new_connection(
     fake.publish(f"{unique}/flows", "prod", ONE)
     with product.running() as worker:
         product.wait_for_pulls(1)
-        end = product.read(product.offsets_topic, committed=False)[-1].offset
+        written = source_offsets(product)
         already = len(fake.requests)
         worker.wait_for("digest unchanged", count=100)
         worker.end()
@@ -148,7 +154,7 @@ def test_a_hundred_quiet_ticks_are_a_hundred_heads_and_no_new_connection(
     assert {seen.method for seen in quiet} == {"HEAD"}
     assert {seen.connection for seen in quiet} <= {seen.connection for seen in fake.requests[:already]}
     assert len(quiet) <= len(re.findall("digest unchanged", worker.text())) + 1
-    assert product.read(product.offsets_topic, committed=False)[-1].offset == end
+    assert source_offsets(product) == written
     assert len(pulls_of(product.read())) == 1
 
 
