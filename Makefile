@@ -46,7 +46,7 @@ fetch: $(READY) ## bring the servers and tools into the cache, once a machine
 
 .PHONY: test
 test: fetch ## all tests, unit and system, but those of test-long
-	@$(BIN)/pytest -q -m "not long"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not long"
 
 .PHONY: test-long
 test-long: fetch ## what `make test` leaves out: slow readers, the race against oras, an outage of minutes
