@@ -78,6 +78,9 @@ def table(document: Json, *, bold: bool = False) -> str:
     parts = [output.table([_source_row(one, at) for one in document["sources"]], _HEADS, bold=bold)]
     if document["sinks"]:
         parts.append(output.table([_sink_row(one) for one in document["sinks"]], bold=bold))
+    budgets = document.get("worker", {}).get("registries", ())
+    if budgets:
+        parts.append("".join(f"{printable(_budget(one))}\n" for one in budgets))
     shown = {
         f"{one['flow']}/{one.get('source') or one.get('sink')}: " for one in document["sources"] + document["sinks"]
     }
@@ -108,6 +111,11 @@ def _sink_row(sink: Json) -> Json:
         "lag": sink["lag_records"],
         "message": ready["message"],
     }
+
+
+def _budget(one: Json) -> str:
+    of = f" of {one['limit']}" if one["limit"] is not None else ""
+    return f"{one['registry']} lets us make {one['remaining']}{of} more requests"
 
 
 def _ready(one: Json) -> Json:

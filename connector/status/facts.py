@@ -160,6 +160,13 @@ class Flow:
     problem: Problem | None = None
 
 
+class Budget(NamedTuple):
+    """Requests that a registry still lets us make, and of how many, as it said last."""
+
+    remaining: int
+    limit: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """The facts of this process. `kafka_reachable` is None until a first answer or failure."""
@@ -172,3 +179,4 @@ class Worker:
     kafka_since: datetime | None = None
     kafka_problem: Problem | None = None
     flows_differ: str = ""  # in words; empty where all live workers carry the same flows
+    budgets: Mapping[str, Budget] = field(default_factory=dict)  # by registry, of those that say

@@ -10,6 +10,7 @@ from connector.errors import OciSyncError
 from connector.status.difference import describe_difference
 from connector.status.facts import (
     Attempt,
+    Budget,
     Delivered,
     Flow,
     Partition,
@@ -286,6 +287,11 @@ class Status:
         """No broker answers."""
         since = self._worker.kafka_since if self._worker.kafka_reachable is False else at
         self._worker = replace(self._worker, kafka_reachable=False, kafka_since=since, kafka_problem=Problem.of(error))
+
+    def registry_budget(self, registry: str, remaining: int, limit: int | None) -> None:
+        """What a registry says of our budget; `registry` is the one that a flow names."""
+        budgets = {**self._worker.budgets, registry: Budget(remaining, limit)}
+        self._worker = replace(self._worker, budgets=budgets)
 
     def poll_thread_beat(self, at: datetime) -> None:
         """The Kafka polling thread turned once more; the one call that may come from any thread."""

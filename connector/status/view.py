@@ -112,6 +112,10 @@ def _worker(worker: Worker) -> Json:
             "problem": _problem(worker.kafka_problem),
         },
         "flows_differ": worker.flows_differ,
+        "registries": [
+            {"registry": registry, "remaining": budget.remaining, "limit": budget.limit}
+            for registry, budget in worker.budgets.items()
+        ],
     }
 
 

@@ -20,7 +20,7 @@ from connector.oci.hosts import Hosts
 from connector.oci.spool import spool_failed
 from connector.status import Status
 from connector.telemetry import Telemetry
-from connector.wiring.registries import build_hosts
+from connector.wiring.registries import Watching, build_hosts
 
 _MEMBERSHIP = (
     "session.timeout.ms",
@@ -55,7 +55,8 @@ async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))
         telemetry = Telemetry()
         telemetry.build(connector.__version__, librdkafka_version(), platform.python_version())
-        hosts = await stack.enter_async_context(build_hosts(worker, telemetry))
+        status = Status(worker.worker_name, datetime.now(UTC))
+        hosts = await stack.enter_async_context(build_hosts(worker, Watching(telemetry, status)))
         topics = Topics(clients)
         spool = _spool(worker)
         yield Parts(
@@ -66,7 +67,7 @@ async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
             hosts=hosts,
             spool=spool,
             blob_store=BlobStore(spool, worker.spool.cache_size),
-            status=Status(worker.worker_name, datetime.now(UTC)),
+            status=status,
             telemetry=telemetry,
         )
 

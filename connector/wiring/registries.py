@@ -3,6 +3,23 @@
 import connector
 from connector.config.worker_file import Worker
 from connector.oci.hosts import Hosts, HostSettings, Observer
+from connector.status import Status
+from connector.telemetry import Telemetry
+
+
+class Watching:
+    """Tells the metrics of all that is asked of registries, and the status of our budget there."""
+
+    def __init__(self, telemetry: Telemetry, status: Status) -> None:
+        self._status = status
+        self._telemetry = telemetry
+        self.registry_request = telemetry.registry_request
+        self.blob_bytes = telemetry.blob_bytes
+
+    def rate_limit(self, registry: str, remaining: int, limit: int | None) -> None:
+        """What the registry says of our budget."""
+        self._telemetry.rate_limit(registry, remaining, limit)
+        self._status.registry_budget(registry, remaining, limit)
 
 
 def build_hosts(worker: Worker, observer: Observer | None = None) -> Hosts:

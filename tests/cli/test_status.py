@@ -54,6 +54,18 @@ async def test_the_table_shows_what_readers_have_and_when_the_next_look_is_due()
     ]  # fmt: skip
 
 
+async def test_what_a_registry_still_lets_us_ask_stands_beneath_the_table_and_in_the_document() -> None:
+    made = state()
+    made.registry_budget("registry-1.docker.io", 90, 100)
+    made.registry_budget("registry-1.docker.io", 76, 100)
+
+    shown = (await run(made)).stdout.splitlines()
+    (told,) = json.loads((await run(made, "-o", "json")).stdout)["worker"]["registries"]
+
+    assert shown[-1] == "registry-1.docker.io lets us make 76 of 100 more requests"
+    assert told == {"registry": "registry-1.docker.io", "remaining": 76, "limit": 100}
+
+
 async def test_a_source_that_is_not_ready_is_exit_code_three_and_its_message_cannot_act_on_the_terminal() -> None:
     result = await run(state(failing=True))
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -397,3 +398,19 @@ def test_a_sink_alone_tells_once_that_its_cluster_died_and_goes_on_when_it_is_ba
         assert worker.end() == 0
 
     assert told.count(" ERROR ") == 1, told
+
+
+def test_the_status_says_what_a_registry_that_counts_still_lets_us_ask(product: Product, fake: FakeRegistry) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    worker_file = json.loads(product.worker_file.read_text())
+    product.worker_file.write_text(json.dumps({**worker_file, "http": {"address": address}}))
+    fake.publish(repository(product), "prod", ONE)
+    fake.rate_limit_headers = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
+    with product.running():
+        product.wait_for_pulls(1)
+        told = json.loads(product.call("status", "-o", "json").stdout)
+
+    (budget,) = told["worker"]["registries"]
+    assert (budget["registry"], budget["remaining"], budget["limit"]) == (fake.address, 76, 100)
