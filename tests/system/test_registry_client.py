@@ -5,13 +5,16 @@ The comparison of times needs a quiet machine and is marked `long`; what it meas
 
 import asyncio
 import base64
+import io
 import json
 import random
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +32,7 @@ from connector.oci.registry import Registry as Client
 from connector.oci.retry import RetryPolicy
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import PASSWORD, FakeRegistry
+from tests.system.product import COMMAND
 from tests.system.servers import HTPASSWD_PASSWORD, HTPASSWD_USER, Oras, Registry, Tool
 from tools.stack.cache import go_tool
 from tools.stack.ports import free_ports
@@ -321,3 +325,65 @@ def test_a_cold_pull_of_a_thousand_layers_takes_at_most_a_fifth_longer_than_oras
 
     print(f"ours {sorted(ours)}, oras {sorted(theirs)}")
     assert statistics.median(ours) <= 1.2 * statistics.median(theirs)
+
+
+@pytest.fixture(params=["v3", "v2", "crane"])
+def peer(request: pytest.FixtureRequest, crane: Tool, tmp_path: Path) -> Iterator[str]:
+    """host:port of registries of three makers."""
+    if request.param != "crane":
+        yield request.getfixturevalue("registry" if request.param == "v3" else "registry_v2").host
+        return
+    (port,) = free_ports(1)
+    serve = [str(crane.binary), "registry", "serve", "--address", f"127.0.0.1:{port}"]
+    launch = Launch("crane", tmp_path / "crane", serve, (Port(port),), lambda: http_answers(port, "/v2/"))
+    server = Server(launch, dies_with_us=True)
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.kill()
+
+
+def test_images_that_crane_and_skopeo_pushed_come_as_crane_exports_them(
+    peer: str, crane: Tool, skopeo: Tool, unique: str, tmp_path: Path
+) -> None:
+    """skopeo's v2s2 is what `docker push` sends: Docker's own media types, gzip layers, a config."""
+    chance = random.Random(7)
+    first = {f"etc/f{index}.bin": chance.randbytes(chance.randint(0, 20_000)) for index in range(8)}
+    second = {"etc/f1.bin": b"replaced", "etc/.wh.f2.bin": b"", "added/deep/er.txt": b"1\n"}
+    layers = [archive(tmp_path / f"{number}.tar", files) for number, files in enumerate((first, second))]
+    by_crane, by_skopeo = f"{peer}/{unique}:crane", f"{peer}/{unique}:docker"
+    crane("append", "--insecure", "-f", str(layers[0]), "-f", str(layers[1]), "-t", by_crane)
+    plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    skopeo("--insecure-policy", "copy", "-f", "v2s2", *plain, f"docker://{by_crane}", f"docker://{by_skopeo}")
+
+    for reference in (by_crane, by_skopeo):
+        expected = exported(crane, reference, tmp_path / "export.tar")
+        assert expected.keys() == (first.keys() | second.keys()) - {"etc/f2.bin", "etc/.wh.f2.bin"}
+        assert pulled_by_us(reference, tmp_path / "pulled" / reference.rpartition(":")[2]) == expected
+
+    docker = json.loads(crane("manifest", "--insecure", by_skopeo))
+    assert docker["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def archive(path: Path, files: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def exported(crane: Tool, reference: str, path: Path) -> dict[str, bytes]:
+    crane("export", "--insecure", reference, str(path))
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member)) for member in tar if member.isfile()]
+        return {name: stream.read() for name, stream in members if stream is not None}
+
+
+def pulled_by_us(reference: str, folder: Path) -> dict[str, bytes]:
+    command = [*COMMAND, "pull", reference, "-o", str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
