@@ -102,6 +102,8 @@ def test_a_full_disk_is_said_and_heals_when_there_is_room(tmp_path: Path, scene:
         pytest.skip(str(reason))
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_clock_that_jumps_in_a_transaction_and_back_below_the_truth_breaks_nothing(
     tmp_path: Path, scene: Scene
 ) -> None:

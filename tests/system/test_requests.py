@@ -146,6 +146,13 @@ def test_the_offsets_are_listed_and_shown(product: Product, oras: Oras) -> None:
     assert set(whole["paths"]) == set(FILES)
 
 
+def _await_notice(product: Product) -> None:
+    deadline = time.monotonic() + 15
+    while not any(record.key.startswith("worker.") for record in product.read(product.offsets_topic)):
+        assert time.monotonic() < deadline, "the worker has not said what it carries"
+        time.sleep(0.1)
+
+
 def test_a_pause_over_http_is_kept_in_kafka_too(
     tmp_path: Path, kafka: Broker, registry: Registry, oras: Oras, unique: str
 ) -> None:
@@ -159,6 +166,7 @@ def test_a_pause_over_http_is_kept_in_kafka_too(
     oras.push(product.artifact, FILES)
     with product.running() as worker:
         product.wait_for_pulls(1)
+        _await_notice(product)  # by which others know the names of its tasks; posted beside the first pull
 
         _run([*COMMAND, "pause", "--url", f"http://{address}", f"{product.name}/pull"])
         deadline = time.monotonic() + 15
