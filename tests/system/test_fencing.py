@@ -40,7 +40,8 @@ class Owner:
         self.partitions -= partitions
 
     async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
-        raise error
+        if fatal:  # a broker that is frozen on purpose is told as well
+            raise error
 
     def polled(self) -> None:
         pass
