@@ -172,9 +172,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *
 
 async def _refuse_a_group_in_use(parts: Parts) -> None:
     worker = parts.worker
-    members = await group_members(
-        parts.clients, parts.topics.admin, worker.group, but_instance=worker.group_instance_id
-    )
+    members = await group_members(parts.topics.admin, worker.group, but_instance=worker.group_instance_id)
     if members:
         raise OutputError(
             reason="GroupInUse",

@@ -82,7 +82,8 @@ class Clients:
     """Makes clients of one cluster and runs their blocking calls; `async with` ends its threads.
 
     `name` is this process's own; `client_id`, which is the same unless the user chose one, may be that of many.
-    `bootstrap` and `last_error` are for messages. `is_down`: a client lost all its brokers, and none was heard since.
+    `bootstrap` and `last_error` are for messages. `is_down`: a client lost all its brokers, and none was heard since;
+    `times_down`: how often that happened.
     """
 
     def __init__(self, properties: Mapping[str, Property], name: str = "oci-sync") -> None:
@@ -93,6 +94,7 @@ class Clients:
         self.bootstrap = str(properties.get("bootstrap.servers", ""))
         self.last_error: KafkaError | None = None
         self.is_down = False
+        self.times_down = 0
         # 64: one commit a partition may block for its time-out, and restores and admin calls must not queue behind.
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="kafka")
         debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
@@ -157,10 +159,8 @@ class Clients:
         """An admin client."""
         return self._make(AdminClient, self._for_kind(_PRODUCER_ONLY + _CONSUMER_ONLY))
 
-    def error(self, doing: str, error: KafkaError, admin: AdminClient | None = None) -> OutputError:
-        """The OutputError for what librdkafka said while `doing`; an admin client tells its reasons only when asked."""
-        if admin is not None:
-            admin.poll(0)
+    def error(self, doing: str, error: KafkaError) -> OutputError:
+        """The OutputError for what librdkafka said while `doing`."""
         return output_error(doing, error, self.bootstrap, self.last_error)
 
     def heard_from_broker(self) -> None:
@@ -188,6 +188,7 @@ class Clients:
         # _ALL_BROKERS_DOWN follows the error that says why; keep the one that says why.
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.is_down = True
+            self.times_down += 1
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last_error is None:
             self.last_error = error
 

@@ -3,9 +3,11 @@
 Rules. (1) `read_committed`, and nothing is committed unless asked. (2) A partition is read from its beginning whatever
 the group committed, for the topic is the state (see `sink/pipeline.py`). (3) Positions are what was delivered, or the
 offset of an end-of-partition event: behind the last record may lie control records that never are. (4) Calls wait
-for one another; between two polls less than max.poll.interval.ms may pass.
+for one another; between two polls less than max.poll.interval.ms may pass. (5) A member whose client finds no broker
+any more, though others do, joins anew.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -18,6 +20,9 @@ from connector.kafka.changelog import record_of
 from connector.kafka.clients import Clients, Property, kafka_error_of
 from connector.kafka.group_properties import group_properties, is_incremental
 from connector.kafka.record import Record
+from connector.kafka.stranding import PATIENCE_SECONDS, Stranding
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -37,6 +42,7 @@ class GroupFeed:
         topics: Sequence[str],
         instance_id: str | None = None,
         properties: Mapping[str, Property] | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._clients = clients
         self._group = group
@@ -53,6 +59,7 @@ class GroupFeed:
         # A cancelled poll goes on in its thread until its time-out; a commit or the close must not run beside it.
         self._turn = threading.Lock()
         self._consumer: Consumer | None = None
+        self._stranding = Stranding(clients, patience_seconds)
         self._changes: list[Assigned | Revoked] = []
         self._positions: dict[Place, int] = {}
         self._failed: KafkaError | None = None
@@ -108,26 +115,32 @@ class GroupFeed:
         except KafkaException as raised:
             # Of an assignment, most likely; the client then reads on from where it likes. So join anew, from the
             # beginning: the records of this poll come again, and the next one tells of what the close revoked.
-            self._failed = self._consumer = None
-            consumer.close()
+            self._failed = None
+            self._leave(consumer)
             raise self._clients.error(self._doing, kafka_error_of(raised)) from raised
         if self._failed is not None and not records:
             failed, self._failed = self._failed, None
             raise self._clients.error(self._doing, failed)
         if records:
             self._clients.heard_from_broker()
-        elif self._clients.is_down:  # said to a callback, never as a message; so is it still?
-            self._ask(consumer)
+        elif self._stranding.found(consumer, self._topics[0]):
+            _LOG.warning("%s: this member finds no broker any more, though others do; it joins anew", self._doing)
+            self._leave(consumer)
+        elif self._stranding.in_doubt:  # said to a callback, never as a message
+            raise self._clients.error(self._doing, KafkaError(KafkaError._ALL_BROKERS_DOWN))
         ends = {place: self._end(consumer, place) for place in self._positions}
         changes, self._changes = tuple(self._changes), []
         return Polled(changes, tuple(records), dict(self._positions), ends)
 
-    def _ask(self, consumer: Consumer) -> None:
-        try:
-            consumer.list_topics(self._topics[0], timeout=_ASK_SECONDS)
-        except KafkaException as error:
-            raise self._clients.error(self._doing, kafka_error_of(error)) from error
-        self._clients.heard_from_broker()
+    def _leave(self, consumer: Consumer) -> None:
+        self._consumer = None
+        consumer.close()
+        self._forget(list(self._positions))  # what it did not tell of while it closed
+
+    def _forget(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._positions.pop(place, None)
+            self._changes.append(Revoked(*place))
 
     @staticmethod
     def _messages(consumer: Consumer, limit: int, timeout_seconds: float) -> Iterator[Message]:
@@ -172,10 +185,7 @@ class GroupFeed:
         self._clients.heard_from_broker()
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            place = (partition.topic, partition.partition)
-            self._positions.pop(place, None)
-            self._changes.append(Revoked(*place))
+        self._forget([(at.topic, at.partition) for at in partitions])
         if self._incremental:
             consumer.incremental_unassign(list(partitions))
         else:

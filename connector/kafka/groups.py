@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from connector.kafka.clients import Clients, kafka_error_of
+from connector.kafka.admin import Admin
+from connector.kafka.clients import kafka_error_of
 from connector.kafka.topics import Topics
 
 _ADMIN_SECONDS = 15.0
@@ -26,16 +26,14 @@ class GroupLag:
     records: int
 
 
-async def group_members(
-    clients: Clients, admin: AdminClient, group: str, *, but_instance: str | None = None
-) -> list[str]:
+async def group_members(admin: Admin, group: str, *, but_instance: str | None = None) -> list[str]:
     """`client id @ host` of each live member; empty where there is no such group. Raises OutputError.
 
     `but_instance` leaves out the static member of that name: ourselves, from an earlier run.
     """
     deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
     while True:
-        futures = admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
+        futures = admin.client.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)
         try:
             description = await asyncio.wrap_future(futures[group])
         except KafkaException as raised:
@@ -46,7 +44,7 @@ async def group_members(
             if error.code() in _COORDINATOR_ON_ITS_WAY and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.1)
                 continue
-            raise clients.error(f"asking for the members of group {group}", error, admin) from raised
+            raise admin.error(f"asking for the members of group {group}", error) from raised
         return [
             f"{member.client_id} @ {member.host.lstrip('/')}"
             for member in description.members
@@ -54,23 +52,25 @@ async def group_members(
         ]
 
 
-async def group_offsets(clients: Clients, admin: AdminClient, group: str) -> dict[tuple[str, int], int]:
+async def group_offsets(admin: Admin, group: str) -> dict[tuple[str, int], int]:
     """The committed offset of each partition; empty where the group has none. Raises OutputError."""
-    futures = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_ADMIN_SECONDS)
+    futures = admin.client.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group)], request_timeout=_ADMIN_SECONDS
+    )
     try:
         found = await asyncio.wrap_future(futures[group])
     except KafkaException as raised:
         error = kafka_error_of(raised)
         if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
             return {}
-        raise clients.error(f"asking for the offsets of group {group}", error, admin) from raised
+        raise admin.error(f"asking for the offsets of group {group}", error) from raised
     return {(at.topic, at.partition): at.offset for at in found.topic_partitions or () if at.offset >= 0}
 
 
-async def group_lag(clients: Clients, topics: Topics, admin: AdminClient, group: str) -> GroupLag | None:
+async def group_lag(topics: Topics, group: str) -> GroupLag | None:
     """The group's lag; None where there never was such a group. Raises OutputError."""
-    offsets = await group_offsets(clients, admin, group)
-    members = await group_members(clients, admin, group)
+    offsets = await group_offsets(topics.admin, group)
+    members = await group_members(topics.admin, group)
     if not offsets and not members:
         return None
     behind = 0

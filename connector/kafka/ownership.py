@@ -5,7 +5,7 @@ Rules. (1) One thread polls and does nothing else, so a long pull never costs th
 from its end on, for requests to the owner; what stood there before is `changelog`'s to restore. (2) After each poll the
 thread publishes generation, member and assignment; `Ownership.fence` proves a transaction by what it published last.
 (3) A revocation returns only after the partition's pulls have ended: the broker does check the member, but not which
-partition that member owns.
+partition that member owns. (4) A member whose client finds no broker any more, though others do, joins anew.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from connector.kafka.clients import Clients, Property, kafka_error_of
 from connector.kafka.group_properties import group_properties, is_incremental
 from connector.kafka.membership import Fence, Membership, fence, not_owner, read_membership
 from connector.kafka.record import Record
+from connector.kafka.stranding import PATIENCE_SECONDS, Stranding
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,12 +69,14 @@ class Ownership:
         control_prefix: bytes,
         instance_id: str | None = None,
         properties: dict[str, Property] | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._clients = clients
         self._topic = topic
         self._group = group
         self._owner = owner
         self._control_prefix = control_prefix
+        self._patience_seconds = patience_seconds
         self._properties: dict[str, Property] = {
             # What is read here are requests of a hundred bytes; the offsets beside them are passed over.
             "queued.max.messages.kbytes": 4_096,
@@ -92,8 +95,7 @@ class Ownership:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        consumer = self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
-        self._thread = asyncio.ensure_future(self._clients.call(self._poll, consumer))
+        self._thread = asyncio.ensure_future(self._clients.call(self._poll, self._consumer()))
         return self
 
     async def __aexit__(
@@ -126,9 +128,13 @@ class Ownership:
             raise not_owner("this worker is not in the group")
         return fence(published, self._topic, positions)
 
+    def _consumer(self) -> Consumer:
+        return self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
+
     def _poll(self, consumer: Consumer) -> None:
-        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        stranding = Stranding(self._clients, self._patience_seconds)
         try:
+            self._join(consumer)
             while not self._stop.is_set():
                 message = consumer.poll(_POLL_SECONDS)
                 self._publish(consumer)
@@ -137,6 +143,13 @@ class Ownership:
                     self._take(message)
                 if self._clients.is_down:  # said to a callback, never as a message
                     self._note(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+                if stranding.found(consumer, self._topic):
+                    _LOG.warning(
+                        "%s: this member finds no broker any more, though others do; it joins anew", self._doing
+                    )
+                    self._leave(consumer)
+                    consumer, stranding = self._consumer(), Stranding(self._clients, self._patience_seconds)
+                    self._join(consumer)
         except KafkaException as raised:
             self._ended(self._clients.error(self._doing, kafka_error_of(raised)))
         except OutputError as error:
@@ -145,14 +158,20 @@ class Ownership:
             self._ended(self._broken(bug))
             raise  # where the worker, which this ends, leaves the membership
         finally:
-            with self._lock:
-                self._published = None
-            consumer.close()
-            # A member with a fatal error (its instance id is another's now) closes without being told of a revocation.
-            if self._assignment:
-                self._tell(self._owner.revoked(self._assignment, lost=True))
-            with self._lock:
-                self._assignment = frozenset()
+            self._leave(consumer)
+
+    def _join(self, consumer: Consumer) -> None:
+        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def _leave(self, consumer: Consumer) -> None:
+        with self._lock:
+            self._published = None
+        consumer.close()
+        # A member with a fatal error (its instance id is another's now) closes without being told of a revocation.
+        if self._assignment:
+            self._tell(self._owner.revoked(self._assignment, lost=True))
+        with self._lock:
+            self._assignment = frozenset()
 
     def _publish(self, consumer: Consumer) -> None:
         with self._lock:

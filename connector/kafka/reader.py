@@ -2,9 +2,10 @@
 
 Rules. (1) Each partition comes in order; partitions interleave. (2) Without `follow` the reading ends when the position
 of each partition reached the last stable offset of the moment it began, so an open transaction never makes it wait.
+(3) A client that finds no broker any more, though others do, is replaced where it stood.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from connector.errors import OutputError
 from connector.kafka.changelog import NO_GROUP, record_of
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
+from connector.kafka.stranding import Stranding
 from connector.kafka.topics import Topics
 
 _BATCH = 500
@@ -58,20 +60,28 @@ class TopicReader:
         partitions = list(range(found.partitions))
         ends = await self._topics.end_offsets(self._topic, partitions, committed=True)
         starts = await self._topics.start_offsets(self._topic, partitions)
-        consumer = self._consumer = self._clients.consumer(
-            _GROUP, {"auto.offset.reset": "earliest", "enable.partition.eof": True, "fetch.wait.max.ms": 50}
-        )
-        assignment = [TopicPartition(self._topic, partition, starts[partition]) for partition in partitions]
-        await self._clients.call(consumer.assign, assignment)
+        consumer, stranding = await self._clients.call(self._consumer_at, starts), Stranding(self._clients)
         # An empty partition never gets a position, so it is not waited for.
         waiting = {partition for partition in partitions if starts[partition] < ends[partition]}
         while follow or waiting:
-            records, positions = await self._clients.call(self._poll, consumer, assignment)
+            records, positions = await self._clients.call(self._poll, consumer, partitions)
             waiting = {partition for partition in waiting if positions[partition] < ends[partition]}
             if records:
                 yield records
+            elif await self._clients.call(stranding.found, consumer, self._topic):
+                await self._clients.call(consumer.close)
+                # Without a record a position is negative.
+                places = {partition: max(positions[partition], starts[partition]) for partition in partitions}
+                consumer, stranding = await self._clients.call(self._consumer_at, places), Stranding(self._clients)
 
-    def _poll(self, consumer: Consumer, assignment: Sequence[TopicPartition]) -> tuple[list[Record], dict[int, int]]:
+    def _consumer_at(self, places: Mapping[int, int]) -> Consumer:
+        consumer = self._consumer = self._clients.consumer(
+            _GROUP, {"auto.offset.reset": "earliest", "enable.partition.eof": True, "fetch.wait.max.ms": 50}
+        )
+        consumer.assign([TopicPartition(self._topic, partition, place) for partition, place in places.items()])
+        return consumer
+
+    def _poll(self, consumer: Consumer, partitions: Sequence[int]) -> tuple[list[Record], dict[int, int]]:
         records: list[Record] = []
         try:
             for message in consumer.consume(_BATCH, _POLL_SECONDS):
@@ -80,7 +90,7 @@ class TopicReader:
                     records.append(record_of(message))
                 elif error.code() not in _PASSED_OVER and not error.retriable():
                     raise self._clients.error(f"reading topic {self._topic}", error)
-            positions = consumer.position(list(assignment))
+            positions = consumer.position([TopicPartition(self._topic, partition) for partition in partitions])
         except KafkaException as error:
             raise self._clients.error(f"reading topic {self._topic}", kafka_error_of(error)) from error
         return records, {at.partition: at.offset for at in positions}

@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    OffsetSpec,
-    ResourceType,
-)
+from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from connector.errors import OutputError
+from connector.kafka.admin import Admin
 from connector.kafka.clients import Clients, kafka_error_of
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +30,7 @@ _LEADER_ON_ITS_WAY = {
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError._NOENT,  # librdkafka's "No leaders found"
 }
 
 Manage = Literal["create", "check"]
@@ -173,27 +169,20 @@ def too_small(spec: TopicSpec, topic: Topic, bootstrap: str) -> str | None:
 
 
 class Topics:
-    """Asks and tells the cluster about topics. All methods raise OutputError (see `clients`)."""
+    """Asks and tells the cluster about topics; `admin` for what else is asked. All methods raise OutputError."""
 
     def __init__(self, clients: Clients, *, shown_within_seconds: float = _ADMIN_SECONDS) -> None:
         self._clients = clients
         self._shown_within_seconds = shown_within_seconds
-        self._admin_client: AdminClient | None = None
+        self.admin = Admin(clients)
         self._config_forbidden = False
-
-    @property
-    def admin(self) -> AdminClient:
-        """The admin client itself, made when it is first asked for."""
-        if self._admin_client is None:
-            self._admin_client = self._clients.admin()
-        return self._admin_client
 
     async def describe(self, names: Sequence[str]) -> dict[str, Topic]:
         """The topics that exist, by name; a missing one is not in the answer."""
         try:
-            metadata = await self._clients.call(self.admin.list_topics, None, _ADMIN_SECONDS)
+            metadata = await self._clients.call(self.admin.client.list_topics, None, _ADMIN_SECONDS)
         except KafkaException as error:
-            raise self._clients.error("asking the cluster for its topics", kafka_error_of(error), self.admin) from error
+            raise self.admin.error("asking the cluster for its topics", kafka_error_of(error)) from error
         partitions = {
             name: len(found.partitions)
             for name in names
@@ -256,16 +245,14 @@ class Topics:
             )
             for spec in specs
         ]
-        futures = self.admin.create_topics(new, operation_timeout=_ADMIN_SECONDS, request_timeout=_ADMIN_SECONDS)
+        futures = self.admin.client.create_topics(new, operation_timeout=_ADMIN_SECONDS, request_timeout=_ADMIN_SECONDS)
         for spec in specs:
             try:
                 await asyncio.wrap_future(futures[spec.name])
             except KafkaException as error:
                 # Another worker that starts at the same moment may have been first.
                 if kafka_error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._clients.error(
-                        f"creating topic {spec.name}", kafka_error_of(error), self.admin
-                    ) from error
+                    raise self.admin.error(f"creating topic {spec.name}", kafka_error_of(error)) from error
             else:
                 _LOG.info("created topic %s with %d partition(s)", spec.name, spec.partitions)
 
@@ -289,7 +276,7 @@ class Topics:
         if not names or self._config_forbidden:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        futures = self.admin.describe_configs(resources, request_timeout=_ADMIN_SECONDS)
+        futures = self.admin.client.describe_configs(resources, request_timeout=_ADMIN_SECONDS)
         configs: dict[str, Mapping[str, str]] = {}
         for resource, future in futures.items():
             try:
@@ -299,9 +286,8 @@ class Topics:
                     KafkaError.TOPIC_AUTHORIZATION_FAILED,
                     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
                 ):
-                    raise self._clients.error(
-                        f"reading the settings of topic {resource.name}", kafka_error_of(error), self.admin
-                    ) from error
+                    doing = f"reading the settings of topic {resource.name}"
+                    raise self.admin.error(doing, kafka_error_of(error)) from error
                 self._config_forbidden = True
                 _LOG.warning(
                     "DescribeConfigs is not allowed on topic %s: its settings cannot be checked", resource.name
@@ -317,7 +303,7 @@ class Topics:
         waiting = list(partitions)
         deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
         while waiting:
-            futures = self.admin.list_offsets(
+            futures = self.admin.client.list_offsets(
                 {TopicPartition(topic, partition): spec for partition in waiting},
                 isolation_level=isolation,
                 request_timeout=_ADMIN_SECONDS,
@@ -331,11 +317,11 @@ class Topics:
                     # A topic that was just made, or whose leader moved, has no leader that answers for a moment.
                     if error.code() not in _LEADER_ON_ITS_WAY or asyncio.get_running_loop().time() > deadline:
                         doing = f"asking for the offsets of {topic}[{partition.partition}]"
-                        raise self._clients.error(doing, error, self.admin) from raised
+                        raise self.admin.error(doing, error) from raised
                     waiting.append(partition.partition)
             if waiting:
                 await asyncio.sleep(0.1)
                 # librdkafka keeps the leader, and its epoch, that it knew until somebody asks for metadata anew.
                 with contextlib.suppress(KafkaException):
-                    await self._clients.call(self.admin.list_topics, None, _ADMIN_SECONDS)
+                    await self._clients.call(self.admin.client.list_topics, None, _ADMIN_SECONDS)
         return found

@@ -106,6 +106,7 @@ class Transactions:
         self._ended = ended
         self._lock = asyncio.Lock()
         self._ready: Producer | None = None
+        self._times_down = 0
         self.in_doubt = False
         """Whether a commit may have taken place that nobody could settle: the partition must be restored first."""
 
@@ -119,7 +120,7 @@ class Transactions:
         """
         async with self._lock:
             if self._ready is None:
-                self._ready = await self._initialised(limits)
+                await self._make_ready(limits)
 
     def restored(self) -> None:
         """The partition was read anew, behind a new producer: what was in doubt is known."""
@@ -149,8 +150,7 @@ class Transactions:
         async with self._lock:
             started = monotonic()
             count, size = await self._clients.call(check_sizes, records, limits, offset)
-            producer = self._ready or await self._initialised(limits)
-            self._ready = None
+            producer = await self._take(limits)
             doing = f"committing {count - 1} records of {offset.key.decode('utf-8', 'replace')}"
             positions = {self._partition: position}
             attempt = Attempt(self._clients, producer, self._prover, positions, doing, self._timeout_seconds)
@@ -187,6 +187,18 @@ class Transactions:
         # One that we end ourselves, because the partition goes to another member, says that it is not ours too.
         return "fenced" if is_fenced and not attempt.is_stopped else "aborted"
 
+    async def _make_ready(self, limits: Mapping[str, int | None]) -> None:
+        times_down = self._clients.times_down
+        self._ready, self._times_down = await self._initialised(limits), times_down
+
+    async def _take(self, limits: Mapping[str, int | None]) -> Producer:
+        """The producer that was made ready, unless brokers were lost since: it might be stranded (see `stranding`)."""
+        producer, self._ready = self._ready, None
+        if producer is not None and self._clients.times_down != self._times_down:
+            await asyncio.shield(self._clients.call(close, producer))
+            producer = None
+        return producer or await self._initialised(limits)
+
     async def _initialised(self, limits: Mapping[str, int | None]) -> Producer:
         producer = await self._clients.call(
             self._clients.producer,
@@ -211,7 +223,7 @@ class Transactions:
         """
         _LOG.warning("the outcome of a commit is unknown, reading the offset back: %s", error)
         self._prover.fence({self._partition: 0})
-        self._ready = await self._initialised(limits)
+        await self._make_ready(limits)
         restored = await self._changelog.read(self._offsets_topic, [self._partition], lambda record: record.value)
         self.in_doubt = False
         if restored[self._partition].entries.get(offset.key) == offset.value:

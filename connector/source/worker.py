@@ -224,7 +224,7 @@ class Worker:
 
     async def _flows_of_the_living(self) -> dict[str, tuple[str, ...]]:
         restored = await self._changelog.read(self._group.offsets_topic, [NOTICE_PARTITION], read_notice)
-        members = await group_members(self._clients, self._topics.admin, self._group.name)
+        members = await group_members(self._topics.admin, self._group.name)
         notices = [one for one in restored[NOTICE_PARTITION].entries.values() if one is not None]
         return {one.name: tuple(sorted(one.sources)) for one in living(notices, members)}
 

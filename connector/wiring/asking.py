@@ -60,7 +60,7 @@ async def known(parts: Parts) -> Known:
         )
     restored = await parts.changelog.read(topic, list(range(found.partitions)), lambda record: record)
     records = [record for partition in restored.values() for record in partition.entries.values()]
-    members = tuple(await group_members(parts.clients, parts.topics.admin, parts.worker.group))
+    members = tuple(await group_members(parts.topics.admin, parts.worker.group))
     notices = [notice for record in records if (notice := read_notice(record)) is not None]
     live = living(notices, members)
     return Known(found.partitions, _sources(records, live), live, members)

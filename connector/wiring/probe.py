@@ -66,7 +66,7 @@ async def _kafka(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
     subject = f"kafka {parts.worker.bootstrap}"
     try:
         found = await parts.topics.describe([spec.name for spec in specs])
-        members = await group_members(parts.clients, parts.topics.admin, parts.worker.group)
+        members = await group_members(parts.topics.admin, parts.worker.group)
     except OciSyncError as error:
         return [_failed(subject, error)]
     joined = f"{len(members)} live members" if members else "no live member"

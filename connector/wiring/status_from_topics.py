@@ -20,7 +20,7 @@ async def status_from_topics(parts: Parts) -> dict[str, Any]:
     lags = {
         flow: lag
         for flow in sorted({source.flow for source in now.sources})
-        if (lag := await group_lag(parts.clients, parts.topics, parts.topics.admin, sink_group(parts.worker, flow)))
+        if (lag := await group_lag(parts.topics, sink_group(parts.worker, flow)))
     }
     sources = [_source(source, now, at) for source in now.sources]
     sinks = [_sink(flow, lag, _newest_digest(flow, now), at) for flow, lag in lags.items()]

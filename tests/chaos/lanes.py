@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import kills, machine, outages
+from tests.chaos.brokerless import BrokerlessLink
 from tests.chaos.cluster import group_coordinator, leader, transaction_coordinator
-from tests.chaos.network import Link, Proxies, proxied_broker
+from tests.chaos.network import Link, Proxies, fronted_broker, proxied_broker
 from tests.chaos.report import Row
 from tests.chaos.scene import Scene, open_scene
 from tests.system.servers import Broker, start_broker, start_cluster
@@ -35,14 +36,14 @@ class Stage:
         self.folder = folder
         self.rng = random.Random(0)
         self._root = folder
-        self._ends = ends
+        self.ends = ends
         self._lock = threading.Lock()
         self._shared: list[Broker] = []
         self._proxies: list[Proxies] = []
 
     def of(self, name: str, rng: random.Random) -> "Stage":
         """The same servers for one lane."""
-        lane = Stage(self._root / name.replace(" ", "-"), self._ends)
+        lane = Stage(self._root / name.replace(" ", "-"), self.ends)
         lane.rng, lane._root = rng, self._root
         lane._lock, lane._shared, lane._proxies = self._lock, self._shared, self._proxies
         return lane
@@ -51,23 +52,23 @@ class Stage:
         """The broker that nobody hurts."""
         with self._lock:
             if not self._shared:
-                self._shared.append(start_broker(self._root / "kafka", self._ends, BROKER))
+                self._shared.append(start_broker(self._root / "kafka", self.ends, BROKER))
             return self._shared[0]
 
     def own_broker(self) -> Broker:
         """A broker for this lane."""
-        return start_broker(self.folder / "kafka", self._ends, BROKER)
+        return start_broker(self.folder / "kafka", self.ends, BROKER)
 
     def proxies(self) -> Proxies:
         """The proxy process."""
         with self._lock:
             if not self._proxies:
-                self._proxies.append(self._ends.enter_context(Proxies(self._root / "toxiproxy")))
+                self._proxies.append(self.ends.enter_context(Proxies(self._root / "toxiproxy")))
             return self._proxies[0]
 
     def proxied_broker(self) -> tuple[Broker, Link]:
         """A broker for this lane behind a link."""
-        return proxied_broker(self.folder / "kafka", self._ends, self.proxies(), BROKER)
+        return proxied_broker(self.folder / "kafka", self.ends, self.proxies(), BROKER)
 
     def scene(self, broker: Broker, **options: Any) -> AbstractContextManager[Scene]:
         """A fresh source."""
@@ -82,6 +83,7 @@ def lanes(kill_count: int) -> list[tuple[str, Lane]]:
         ("killed, static membership", _killed({}, kill_count - 3 * share, static=True)),
         ("answers lost past every deadline", _answers_lost),
         ("brokers frozen", _frozen_broker),
+        ("brokers unnamed", _unnamed),
         ("killed, cooperative", _killed(_COOPERATIVE, share)),
         ("killed, group.protocol consumer", _killed(_CONSUMER, share)),
         ("three brokers", _cluster),
@@ -124,6 +126,13 @@ def _frozen_broker(stage: Stage) -> Iterator[Row]:
         yield outages.broker_frozen(scene, broker)
 
 
+def _unnamed(stage: Stage) -> Iterator[Row]:
+    broker, front, behind = fronted_broker(stage.folder / "kafka", stage.ends, BROKER)
+    link = stage.ends.enter_context(BrokerlessLink(front, behind))
+    with stage.scene(broker, worker_bootstrap=link.address) as scene:
+        yield outages.brokers_unnamed(scene, link)
+
+
 def _answers_lost(stage: Stage) -> Iterator[Row]:
     broker, link = stage.proxied_broker()
     # A session longer than the outage: the worker keeps its partition, and only the commit's outcome is in doubt.
@@ -153,7 +162,7 @@ def _registry_network(stage: Stage) -> Iterator[Row]:
 
 
 def _cluster(stage: Stage) -> Iterator[Row]:
-    cluster = start_cluster(stage.folder / "cluster", stage._ends)
+    cluster = start_cluster(stage.folder / "cluster", stage.ends)
     bootstrap = cluster.bootstrap
     targets: dict[str, Callable[[Scene], int]] = {
         "leader killed in a transaction": lambda scene: leader(bootstrap, scene.product.topic),

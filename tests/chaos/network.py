@@ -108,6 +108,15 @@ class Link:
 
 def proxied_broker(folder: Path, ends: ExitStack, proxies: Proxies, extra: Mapping[str, str]) -> tuple[Broker, Link]:
     """A fresh broker with two listeners: `Broker.bootstrap` is the direct one, `Link.address` the breakable one."""
+    broker, front, behind = fronted_broker(folder, ends, extra)
+    return broker, proxies.link(behind, front)
+
+
+def fronted_broker(folder: Path, ends: ExitStack, extra: Mapping[str, str]) -> tuple[Broker, int, int]:
+    """A fresh broker that advertises the port `front` to those who come by the port `behind`: (broker, front, behind).
+
+    `Broker.bootstrap` is the direct way; what listens at `front` is the caller's.
+    """
     client, controller, behind, front = free_ports(4)
     properties = {
         "listeners": f"PLAINTEXT://{HOST}:{client},PROXIED://{HOST}:{behind},CONTROLLER://{HOST}:{controller}",
@@ -119,7 +128,7 @@ def proxied_broker(folder: Path, ends: ExitStack, proxies: Proxies, extra: Mappi
     server = Server(launch, dies_with_us=True)
     ends.callback(server.kill)
     server.start()
-    return Broker(server), proxies.link(behind, front)
+    return Broker(server), front, behind
 
 
 def wait_until(what: str, holds: Any, seconds: float) -> None:

@@ -6,6 +6,7 @@ from time import sleep
 
 from aiohttp import web
 
+from tests.chaos.brokerless import BrokerlessLink
 from tests.chaos.network import Link
 from tests.chaos.report import Row
 from tests.chaos.scene import Scene
@@ -21,6 +22,8 @@ _STANDSTILL_SECONDS = 1.0
 # A frozen broker keeps its connections, so a request to it is given up only after socket.timeout.ms, a minute; and
 # librdkafka may wait for a group coordinator that is gone until the transaction's deadline, a minute too (its #5511).
 _PAST_REQUESTS_SECONDS = 150.0
+_UNNAMED_TIMES = 6
+_UNNAMED_SECONDS = 3.0
 
 Fault = Callable[[Link], None]
 
@@ -94,6 +97,28 @@ def broker_frozen(scene: Scene, broker: Broker) -> Row:
     scene.await_newest(90)
     scene.push()
     return scene.judge("all brokers frozen for 70 s during a commit", 1, seconds=90)
+
+
+def brokers_unnamed(scene: Scene, link: BrokerlessLink) -> Row:
+    """Answers to metadata requests name no broker for a moment, again and again, in the middle of a commit and at rest.
+
+    It strands a client of librdkafka once in a while, so three workers go through it six times.
+    """
+    scene.push()
+    worker = scene.start("stop:offsets_sent")
+    scene.await_frozen(worker)
+    for _ in range(2):
+        scene.start()
+    worker.process.send_signal(signal.SIGCONT)
+    for _ in range(_UNNAMED_TIMES):
+        link.brokers_hidden.set()
+        # Clients ask when a connection ends: one that just idles does not notice.
+        link.cut()
+        sleep(_UNNAMED_SECONDS)
+        link.brokers_hidden.clear()
+        scene.push()
+        sleep(_UNNAMED_SECONDS)
+    return scene.judge("no broker is named for 3 s", _UNNAMED_TIMES, seconds=90)
 
 
 def node_lost(

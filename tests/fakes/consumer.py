@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from connector.errors import OutputError
 
@@ -30,7 +31,7 @@ class Consumer:
 
     def __init__(self, *turns: Turn, metadata: bytes = GROUP_METADATA) -> None:
         self.turns = list(turns)
-        self.is_closed = False
+        self.is_closed = self.is_stranded = False
         self._topic = ""
         self._metadata = metadata
         self._callbacks: dict[str, Any] = {}
@@ -62,6 +63,11 @@ class Consumer:
     def consumer_group_metadata(self) -> bytes:
         return self._metadata
 
+    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
+        if self.is_stranded:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return SimpleNamespace(brokers={1: "a broker"})
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -71,15 +77,20 @@ class Clients:
 
     name = client_id = "oci-sync-test"
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, *consumers: Consumer) -> None:
         self.is_down = False
-        self._consumer = consumer
+        self.times_down = 0
+        self._consumers = list(consumers)
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)
 
     def consumer(self, group: str, properties: Mapping[str, Any]) -> Consumer:
-        return self._consumer
+        return self._consumers.pop(0)
+
+    def admin(self) -> Consumer:
+        """A new client, which reaches the cluster."""
+        return Consumer()
 
     def error(self, doing: str, error: KafkaError) -> OutputError:
         return OutputError(reason="KafkaRefused", doing=doing, cause=error.str(), remedy="none")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,9 +80,10 @@ class Consumer:
     def get_watermark_offsets(self, partition: TopicPartition, *_: Any, **__: Any) -> tuple[int, int]:
         return (0, 3)
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
         if self.is_lost:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return SimpleNamespace(brokers={1: "a broker"})
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions
@@ -100,13 +102,19 @@ class Clients:
 
     def __init__(self, *consumers: Consumer) -> None:
         self.consumers = list(consumers)
-        self.is_down = False
+        self.is_down = self.is_outage = False
+        self.times_down = 0
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)
 
     def consumer(self, group: str, properties: Mapping[str, Any]) -> Consumer:
         return self.consumers.pop(0)
+
+    def admin(self) -> Consumer:
+        client = Consumer([])
+        client.is_lost = self.is_outage
+        return client
 
     def error(self, doing: str, error: KafkaError) -> OutputError:
         return OutputError(reason="KafkaUnreachable", doing=doing, cause=error.str(), remedy="none")
@@ -120,7 +128,7 @@ def _feed(*consumers: Consumer) -> GroupFeed:
 
 
 def _feed_of(clients: Clients) -> GroupFeed:
-    return GroupFeed(clients, group="g", topics=[TOPIC])  # type: ignore[arg-type]  # a fake
+    return GroupFeed(clients, group="g", topics=[TOPIC], patience_seconds=0)  # type: ignore[arg-type]  # a fake
 
 
 async def test_records_beside_an_error_are_handed_out_and_the_error_comes_next() -> None:
@@ -172,11 +180,28 @@ async def test_brokers_that_are_all_lost_are_an_error_until_one_answers() -> Non
     clients = Clients(consumer)
     async with _feed_of(clients) as feed:
         await feed.poll(10, 0)
-        clients.is_down = consumer.is_lost = True
+        clients.is_down = clients.is_outage = consumer.is_lost = True
+        clients.times_down += 1
         with pytest.raises(OutputError):
             await feed.poll(10, 0)
-        consumer.is_lost = False
+        clients.is_outage = consumer.is_lost = False
         polled = await feed.poll(10, 0)
 
     assert polled.records == ()
     assert not clients.is_down
+
+
+async def test_a_member_that_finds_no_broker_though_others_do_joins_anew_from_the_beginning() -> None:
+    stranded, second = Consumer([[Message(0)], [], []]), Consumer([[Message(0)]])
+    clients = Clients(stranded, second)
+    async with _feed_of(clients) as feed:
+        await feed.poll(10, 0)
+        stranded.is_lost = True
+        clients.times_down += 1
+        left = await feed.poll(10, 0)
+        joined = await feed.poll(10, 0)
+
+    assert stranded.is_closed
+    assert [type(change) for change in left.changes] == [Revoked]
+    assert [type(change) for change in joined.changes] == [Assigned]
+    assert [record.offset for record in joined.records] == [0]

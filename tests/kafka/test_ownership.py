@@ -93,6 +93,30 @@ async def test_a_fatal_error_is_told_though_one_of_its_kind_was_told_before() ->
     assert owner.failures == [("KafkaRefused", False), ("KafkaRefused", True)]
 
 
+async def test_a_member_that_finds_no_broker_though_others_do_joins_anew() -> None:
+    owner = Owner()
+
+    def lose_all_brokers() -> None:
+        stranded.is_stranded = True
+        clients.times_down += 1
+
+    stranded, second = Consumer(JOINED, lose_all_brokers), Consumer(frozenset([1]))
+    clients: Any = Clients(stranded, second)
+    async with (
+        asyncio.timeout(5),
+        Ownership(clients, topic=TOPIC, group="g", owner=owner, control_prefix=b"request.", patience_seconds=0),
+    ):
+        await owner.ended.wait()
+        owner.joined.clear()
+        await owner.joined.wait()
+
+        assert owner.lost == {0}
+        assert stranded.is_closed
+        assert not second.is_closed
+    assert owner.failures == []
+    assert owner.lost == {0, 1}
+
+
 async def test_a_bug_in_the_polling_thread_ends_the_member_and_reaches_the_top() -> None:
     def broken() -> None:
         raise ValueError("a partition that is running cannot be assigned")

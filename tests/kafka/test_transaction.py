@@ -88,14 +88,15 @@ class Producer:
 class Clients:
     """What Transactions asks of `Clients`."""
 
-    def __init__(self, producer: Producer) -> None:
-        self._producer = producer
+    def __init__(self, *producers: Producer) -> None:
+        self._producers = list(producers)
+        self.times_down = 0
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)
 
     def producer(self, *_: Any) -> Producer:
-        return self._producer
+        return self._producers.pop(0)
 
     def error(self, doing: str, error: KafkaError) -> OutputError:
         return output_error(doing, error)
@@ -117,8 +118,7 @@ class Prover:
 OFFSET = Record("offsets", 0, b"flow.f", b"1")
 
 
-def transactions(producer: Producer, ended: list[str], *, is_member: bool = True) -> Transactions:
-    clients: Any = Clients(producer)
+def transactions(clients: Any, ended: list[str], *, is_member: bool = True) -> Transactions:
     changelog: Any = None
     return Transactions(
         clients, Prover(is_member=is_member), changelog, group="g", offsets_topic="offsets", partition=0,
@@ -142,7 +142,7 @@ async def test_a_transaction_is_counted_by_its_result_where_one_was_begun(
     ended: list[str] = []
 
     with suppress(OutputError):
-        await transactions(Producer(refusing), ended, is_member=is_member).commit([], OFFSET, 0, {})
+        await transactions(Clients(Producer(refusing)), ended, is_member=is_member).commit([], OFFSET, 0, {})
 
     assert ended == result
 
@@ -151,7 +151,7 @@ async def test_what_is_too_large_begins_no_transaction() -> None:
     ended: list[str] = []
 
     with pytest.raises(OutputError, match="takes max"):
-        await transactions(Producer(), ended).commit([], OFFSET, 0, {"offsets": 1})
+        await transactions(Clients(Producer()), ended).commit([], OFFSET, 0, {"offsets": 1})
 
     assert ended == []
 
@@ -160,7 +160,7 @@ async def test_a_transaction_that_a_revocation_ends_was_aborted_not_fenced() -> 
     producer, ended = Producer(), list[str]()
     producer.may_go_on.clear()
 
-    committing = asyncio.create_task(transactions(producer, ended).commit([], OFFSET, 0, {}))
+    committing = asyncio.create_task(transactions(Clients(producer), ended).commit([], OFFSET, 0, {}))
     await asyncio.to_thread(producer.sending.wait, 5)
     committing.cancel()
     await asyncio.sleep(0)
@@ -169,3 +169,15 @@ async def test_a_transaction_that_a_revocation_ends_was_aborted_not_fenced() -> 
         await committing
 
     assert ended == ["aborted"]
+
+
+async def test_a_producer_that_was_ready_before_brokers_were_lost_is_not_used() -> None:
+    ended: list[str] = []
+    clients: Any = Clients(Producer("begin"), Producer())
+    ours = transactions(clients, ended)
+    await ours.initialise({})
+    clients.times_down += 1
+
+    await ours.commit([], OFFSET, 0, {})
+
+    assert ended == ["committed"]

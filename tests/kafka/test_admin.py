@@ -1,0 +1,59 @@
+"""An admin client is thrown away once it reached nobody."""
+
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from connector.errors import OutputError
+from connector.kafka.admin import Admin
+from connector.kafka.clients import output_error
+
+
+class Client:
+    def poll(self, seconds: float) -> None:
+        pass
+
+
+class Clients:
+    """What Admin asks of `Clients`."""
+
+    bootstrap = "broker:9092"
+
+    def admin(self) -> Client:
+        return Client()
+
+    def error(self, doing: str, error: KafkaError) -> OutputError:
+        return output_error(doing, error)
+
+
+def _admin() -> Admin:
+    clients: Any = Clients()
+    return Admin(clients)
+
+
+def test_a_client_that_reached_nobody_is_replaced() -> None:
+    admin = _admin()
+    first = admin.client
+
+    assert admin.error("asking", KafkaError(KafkaError._TIMED_OUT)).reason == "KafkaUnreachable"
+    assert admin.client is not first
+
+
+def test_a_client_that_was_refused_something_is_kept() -> None:
+    admin = _admin()
+    first = admin.client
+
+    assert admin.error("asking", KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)).reason == "NotAuthorized"
+    assert admin.client is first
+
+
+def test_a_call_that_ended_with_the_client_of_another_says_why_that_one_was_thrown_away() -> None:
+    admin = _admin()
+    admin.error("asking", KafkaError(KafkaError._TRANSPORT))
+    second = admin.client
+
+    error = admin.error("asking too", KafkaError(KafkaError._DESTROY))
+
+    assert (error.reason, error.transient) == ("KafkaUnreachable", True)
+    assert "_TRANSPORT" in str(error)
+    assert admin.client is second
