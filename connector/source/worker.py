@@ -173,7 +173,9 @@ class Worker:
         sources = sum(len(self._owned[number].sources) for number in partitions)
         _LOG.debug("assigned %d partitions with %d sources", len(partitions), sources)
         self._joined, self._group_error = True, None
-        self._doubt.clear()
+        if self._doubt.is_set():
+            self._doubt.clear()
+            _LOG.info("Kafka answers again")
         self._status.kafka_answered(now())
         self._assigned.set()
         self._changed.set()
@@ -193,6 +195,14 @@ class Worker:
         for partition in given_up:
             partition.happened(Event.DRAINED)
         self._changed.set()
+        if lost and any(partition.sources for partition in given_up):
+            # Nothing else is heard of a broker that keeps its connections and stands still, for a minute.
+            _LOG.warning(
+                "group %s: this worker is out of it, so its sources pause: the group heard nothing of it for "
+                "session.timeout.ms, or its coordinator does not answer; it joins again by itself",
+                self._group.name,
+            )
+            self._doubt.set()
         _LOG.debug("gave up %d partitions", len(given_up))
 
     async def group_failed(self, error: OutputError, *, fatal: bool) -> None:

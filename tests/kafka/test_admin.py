@@ -19,6 +19,9 @@ class Clients:
 
     bootstrap = "broker:9092"
 
+    def __init__(self) -> None:
+        self.times_down = 0
+
     def admin(self) -> Client:
         return Client()
 
@@ -26,13 +29,13 @@ class Clients:
         return output_error(doing, error)
 
 
-def _admin() -> Admin:
+def _admin() -> tuple[Admin, Any]:
     clients: Any = Clients()
-    return Admin(clients)
+    return Admin(clients), clients
 
 
 def test_a_client_that_reached_nobody_is_replaced() -> None:
-    admin = _admin()
+    admin, _ = _admin()
     first = admin.client
 
     assert admin.error("asking", KafkaError(KafkaError._TIMED_OUT)).reason == "KafkaUnreachable"
@@ -40,7 +43,7 @@ def test_a_client_that_reached_nobody_is_replaced() -> None:
 
 
 def test_a_client_that_was_refused_something_is_kept() -> None:
-    admin = _admin()
+    admin, _ = _admin()
     first = admin.client
 
     assert admin.error("asking", KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)).reason == "NotAuthorized"
@@ -48,7 +51,7 @@ def test_a_client_that_was_refused_something_is_kept() -> None:
 
 
 def test_a_call_that_ended_with_the_client_of_another_says_why_that_one_was_thrown_away() -> None:
-    admin = _admin()
+    admin, _ = _admin()
     admin.error("asking", KafkaError(KafkaError._TRANSPORT))
     second = admin.client
 
@@ -56,4 +59,16 @@ def test_a_call_that_ended_with_the_client_of_another_says_why_that_one_was_thro
 
     assert (error.reason, error.transient) == ("KafkaUnreachable", True)
     assert "_TRANSPORT" in str(error)
+    assert admin.client is second
+
+
+def test_a_client_that_was_made_before_brokers_were_lost_is_not_asked_again() -> None:
+    admin, clients = _admin()
+    first = admin.client
+    assert admin.client is first
+
+    clients.times_down += 1
+
+    second = admin.client
+    assert second is not first
     assert admin.client is second

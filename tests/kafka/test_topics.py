@@ -74,6 +74,7 @@ class Clients:
     """What Topics asks of `Clients`."""
 
     bootstrap = "broker:9092"
+    times_down = 0
 
     def admin(self) -> Admin:
         return Admin()

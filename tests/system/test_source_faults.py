@@ -197,6 +197,7 @@ def test_a_worker_that_was_frozen_past_its_session_writes_nothing_when_it_wakes(
             # It comes to itself without a restart, as a member of the group.
             zombie.wait_for("digest unchanged", seconds=40)
             zombie.end()
+    assert "this worker is out of it" in zombie.text()
 
     pulls = pulls_of(product.read())
     assert [pull[0].headers["oci.artifact_digest"] for pull in pulls] == [newer.digest]
@@ -225,6 +226,26 @@ def test_a_worker_that_is_told_to_stop_inside_a_transaction_ends_it_before_it_le
     (pull,) = pulls_of(product.read())
     assert_whole(pull)
     assert table_of(pull) == as_text(ONE)
+
+
+def test_a_broker_that_stands_still_is_told_of_when_the_session_ends_and_again_when_it_goes_on(
+    product: Product, fake: FakeRegistry, kafka: Broker
+) -> None:
+    """Its connections live, so that no client loses it for a minute."""
+    fake.publish(repository(product), "prod", ONE)
+    with product.running() as worker:
+        product.wait_for_pulls(1)
+        kafka.pause()
+        try:
+            worker.wait_for("this worker is out of it", seconds=20)
+            fake.publish(repository(product), "prod", TWO)
+        finally:
+            kafka.resume()
+        worker.wait_for("Kafka answers again", seconds=30)
+        product.wait_for_pulls(2)
+
+    for pull in pulls_of(product.read()):
+        assert_whole(pull)
 
 
 def test_a_transaction_that_waits_for_its_broker_is_aborted_by_a_worker_that_is_told_to_stop(
