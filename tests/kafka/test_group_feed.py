@@ -205,3 +205,17 @@ async def test_a_member_that_finds_no_broker_though_others_do_joins_anew_from_th
     assert [type(change) for change in left.changes] == [Revoked]
     assert [type(change) for change in joined.changes] == [Assigned]
     assert [record.offset for record in joined.records] == [0]
+
+
+async def test_a_member_that_joins_anew_is_given_time_to_find_a_broker() -> None:
+    stranded, second = Consumer([[Message(0)], [], []]), Consumer([[Message(0)], [], []])
+    clients = Clients(stranded, second)
+    async with _feed_of(clients) as feed:
+        await feed.poll(10, 0)
+        stranded.is_lost = second.is_lost = True
+        clients.times_down += 1
+        for _ in range(3):
+            await feed.poll(10, 0)
+
+        assert stranded.is_closed
+        assert not second.is_closed
