@@ -59,7 +59,6 @@ class GroupFeed:
         # A cancelled poll goes on in its thread until its time-out; a commit or the close must not run beside it.
         self._turn = threading.Lock()
         self._consumer: Consumer | None = None
-        self._patience_seconds = patience_seconds
         self._stranding = Stranding(clients, patience_seconds)
         self._changes: list[Assigned | Revoked] = []
         self._positions: dict[Place, int] = {}
@@ -134,7 +133,8 @@ class GroupFeed:
         return Polled(changes, tuple(records), dict(self._positions), ends)
 
     def _leave(self, consumer: Consumer) -> None:
-        self._consumer, self._stranding = None, Stranding(self._clients, self._patience_seconds)
+        self._consumer = None
+        self._stranding.renew()
         consumer.close()
         self._forget(list(self._positions))  # what it did not tell of while it closed
 

@@ -76,7 +76,7 @@ class Ownership:
         self._group = group
         self._owner = owner
         self._control_prefix = control_prefix
-        self._patience_seconds = patience_seconds
+        self._stranding = Stranding(clients, patience_seconds)
         self._properties: dict[str, Property] = {
             # What is read here are requests of a hundred bytes; the offsets beside them are passed over.
             "queued.max.messages.kbytes": 4_096,
@@ -132,7 +132,6 @@ class Ownership:
         return self._clients.consumer(self._group, {"auto.offset.reset": "latest", **self._properties})
 
     def _poll(self, consumer: Consumer) -> None:
-        stranding = Stranding(self._clients, self._patience_seconds)
         try:
             self._join(consumer)
             while not self._stop.is_set():
@@ -143,12 +142,13 @@ class Ownership:
                     self._take(message)
                 if self._clients.is_down:  # said to a callback, never as a message
                     self._note(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-                if stranding.found(consumer, self._topic):
+                if self._stranding.found(consumer, self._topic):
                     _LOG.warning(
                         "%s: this member finds no broker any more, though others do; it joins anew", self._doing
                     )
                     self._leave(consumer)
-                    consumer, stranding = self._consumer(), Stranding(self._clients, self._patience_seconds)
+                    self._stranding.renew()
+                    consumer = self._consumer()
                     self._join(consumer)
         except KafkaException as raised:
             self._ended(self._clients.error(self._doing, kafka_error_of(raised)))

@@ -15,7 +15,7 @@ from connector.errors import OutputError
 from connector.kafka.changelog import NO_GROUP, record_of
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
-from connector.kafka.stranding import Stranding
+from connector.kafka.stranding import PATIENCE_SECONDS, Stranding
 from connector.kafka.topics import Topics
 
 _BATCH = 500
@@ -28,8 +28,11 @@ _PASSED_OVER = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, NO_GROUP)
 class TopicReader:
     """One reading of a topic; `async with` closes its consumer."""
 
-    def __init__(self, clients: Clients, topics: Topics, topic: str) -> None:
+    def __init__(
+        self, clients: Clients, topics: Topics, topic: str, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._clients = clients
+        self._stranding = Stranding(clients, patience_seconds)
         self._topics = topics
         self._topic = topic
         self._consumer: Consumer | None = None
@@ -60,7 +63,7 @@ class TopicReader:
         partitions = list(range(found.partitions))
         ends = await self._topics.end_offsets(self._topic, partitions, committed=True)
         starts = await self._topics.start_offsets(self._topic, partitions)
-        consumer, stranding = await self._clients.call(self._consumer_at, starts), Stranding(self._clients)
+        consumer = await self._clients.call(self._consumer_at, starts)
         # An empty partition never gets a position, so it is not waited for.
         waiting = {partition for partition in partitions if starts[partition] < ends[partition]}
         while follow or waiting:
@@ -68,11 +71,12 @@ class TopicReader:
             waiting = {partition for partition in waiting if positions[partition] < ends[partition]}
             if records:
                 yield records
-            elif await self._clients.call(stranding.found, consumer, self._topic):
+            elif await self._clients.call(self._stranding.found, consumer, self._topic):
                 await self._clients.call(consumer.close)
                 # Without a record a position is negative.
                 places = {partition: max(positions[partition], starts[partition]) for partition in partitions}
-                consumer, stranding = await self._clients.call(self._consumer_at, places), Stranding(self._clients)
+                consumer = await self._clients.call(self._consumer_at, places)
+                self._stranding.renew()
 
     def _consumer_at(self, places: Mapping[int, int]) -> Consumer:
         consumer = self._consumer = self._clients.consumer(

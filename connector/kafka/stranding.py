@@ -27,9 +27,14 @@ class Stranding:
     def __init__(self, clients: Clients, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._clients = clients
         self._patience_seconds = patience_seconds
-        self._proven = clients.times_down
-        self._next_ask = 0.0
         self._others_reach_since: float | None = None
+        self.renew()
+
+    def renew(self) -> None:
+        """The consumer was replaced: nothing is held against the new one."""
+        self._proven = self._clients.times_down
+        self._next_ask = 0.0
+        self._others_reach_since = None
 
     @property
     def in_doubt(self) -> bool:
@@ -46,7 +51,7 @@ class Stranding:
             self._proven, self._others_reach_since = times_down, None
             self._clients.heard_from_broker()
             return False
-        if not reaches(self._clients.admin(), topic):
+        if not reaches(self._clients.admin()):  # all topics: an admin client that asks for a missing one creates it
             self._others_reach_since = None
         elif self._others_reach_since is None:
             self._others_reach_since = now
@@ -55,7 +60,7 @@ class Stranding:
         return since is not None and now - since >= self._patience_seconds
 
 
-def reaches(client: Consumer | AdminClient, topic: str) -> bool:
+def reaches(client: Consumer | AdminClient, topic: str | None = None) -> bool:
     """Whether a broker answers the client within two seconds and names at least one broker."""
     try:
         return bool(client.list_topics(topic, timeout=_ASK_SECONDS).brokers)

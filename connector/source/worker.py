@@ -195,7 +195,7 @@ class Worker:
         for partition in given_up:
             partition.happened(Event.DRAINED)
         self._changed.set()
-        if lost and any(partition.sources for partition in given_up):
+        if lost and self._fatal is None and any(partition.sources for partition in given_up):
             # Nothing else is heard of a broker that keeps its connections and stands still, for a minute.
             _LOG.warning(
                 "group %s: this worker is out of it, so its sources pause: the group heard nothing of it for "

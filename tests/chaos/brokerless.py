@@ -119,7 +119,10 @@ def _after_tags(data: bytes, at: int) -> int:
 def _frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
     with contextlib.suppress(OSError, ValueError), source.makefile("rb") as stream:
         while len(head := stream.read(4)) == 4:
-            yield stream.read(struct.unpack(">i", head)[0])
+            (size,) = struct.unpack(">i", head)
+            if len(frame := stream.read(size)) < size:
+                break  # cut in the middle
+            yield frame
     _end(source)
     _end(other)
 

@@ -118,6 +118,7 @@ def brokers_unnamed(scene: Scene, link: BrokerlessLink) -> Row:
         link.brokers_hidden.clear()
         scene.push()
         sleep(_UNNAMED_SECONDS)
+    assert link.hidden_answers >= _UNNAMED_TIMES, "no client was told of no broker"
     return scene.judge("no broker is named for 3 s", _UNNAMED_TIMES, seconds=90)
 
 

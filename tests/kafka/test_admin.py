@@ -1,5 +1,7 @@
 """An admin client is thrown away once it reached nobody."""
 
+import gc
+import weakref
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -72,3 +74,16 @@ def test_a_client_that_was_made_before_brokers_were_lost_is_not_asked_again() ->
     second = admin.client
     assert second is not first
     assert admin.client is second
+
+
+def test_what_a_replaced_client_was_asked_may_still_be_answered_until_one_reached_nobody() -> None:
+    admin, clients = _admin()
+    first = weakref.ref(admin.client)
+    clients.times_down += 1
+    second = weakref.ref(admin.client)
+
+    assert first() is not None
+
+    admin.error("asking", KafkaError(KafkaError._TIMED_OUT))
+    gc.collect()
+    assert first() is second() is None

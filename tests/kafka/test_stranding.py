@@ -16,9 +16,11 @@ class Client:
     def __init__(self, brokers: int | None) -> None:
         self.brokers = brokers
         self.asked = 0
+        self.asked_for: str | None = ""
 
-    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
+    def list_topics(self, topic: str | None, timeout: float) -> SimpleNamespace:
         self.asked += 1
+        self.asked_for = topic
         if self.brokers is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return SimpleNamespace(brokers=dict.fromkeys(range(self.brokers), "a broker"))
@@ -28,12 +30,12 @@ class Clients:
     """What Stranding asks of `Clients`; `others` is what a new client is answered."""
 
     def __init__(self, others: int | None) -> None:
-        self.others = others
+        self.new = Client(others)
         self.times_down = 0
         self.heard = 0
 
     def admin(self) -> Client:
-        return Client(self.others)
+        return self.new
 
     def heard_from_broker(self) -> None:
         self.heard += 1
@@ -75,9 +77,21 @@ def test_in_an_outage_nobody_is_stranded(nothing: int | None) -> None:
 
 @pytest.mark.parametrize("nothing", [None, 0])
 def test_a_client_is_stranded_that_knows_no_broker_where_a_new_one_does(nothing: int | None) -> None:
-    stranding, _, client = _watched(own=nothing, others=1)
+    stranding, clients, client = _watched(own=nothing, others=1)
 
     assert stranding.found(client, "t")
+    assert client.asked_for == "t"
+    assert clients.new.asked_for is None  # a broker may create a topic that an admin client asks for
+
+
+def test_nothing_is_held_against_a_client_that_took_the_place_of_a_stranded_one() -> None:
+    stranding, _, client = _watched(own=None, others=1)
+    assert stranding.found(client, "t")
+
+    stranding.renew()
+
+    assert not stranding.in_doubt
+    assert not stranding.found(client, "t")
 
 
 def test_a_client_is_given_time_to_connect_again_before_it_counts_as_stranded() -> None:

@@ -40,7 +40,7 @@ class Owner:
         self.partitions -= partitions
 
     async def group_failed(self, error: OutputError, *, fatal: bool) -> None:
-        if fatal:  # a broker that is frozen on purpose is told as well
+        if fatal or error.reason != "KafkaUnreachable":  # a broker is frozen on purpose
             raise error
 
     def polled(self) -> None:
