@@ -30,6 +30,7 @@ Delivered = Callable[[KafkaError | None, Message], None]
 
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _LARGE_BYTES = 4 * 1024 * 1024
+_VERY_LARGE_BYTES = 12 * 1024 * 1024
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
 _BIND_SECONDS = 15.0
@@ -161,10 +162,14 @@ class Attempt:
 def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline: float) -> None:
     """Give one record to the producer; waits while its queue, which bounds the memory of many records, is full.
 
-    A large one is waited for until it is sent: the producer has a copy, and the next one needs the room.
+    The producer has a copy of it. So a large one waits until those before it are sent, and is sent itself while the
+    caller makes the next; a very large one is waited for, since there is no room for both.
     `delivered` is called by a poll or flush, for what failed only. Raises KafkaException when the queue stays full
     until the deadline.
     """
+    size_bytes = len(record.value or b"")
+    if size_bytes > _LARGE_BYTES:
+        producer.flush(max(0.1, deadline - monotonic()))
     while True:
         try:
             producer.produce(
@@ -181,7 +186,7 @@ def hand_over(producer: Producer, record: Record, delivered: Delivered, deadline
             producer.poll(0.05)
         else:
             break
-    if len(record.value or b"") > _LARGE_BYTES:
+    if size_bytes > _VERY_LARGE_BYTES:
         producer.flush(max(0.1, deadline - monotonic()))
 
 

@@ -183,6 +183,7 @@ class Topics:
             metadata = await self._clients.call(self.admin.client.list_topics, None, _ADMIN_SECONDS)
         except KafkaException as error:
             raise self.admin.error("asking the cluster for its topics", kafka_error_of(error)) from error
+        self._clients.count_brokers(len(metadata.brokers))
         partitions = {
             name: len(found.partitions)
             for name in names

@@ -2,7 +2,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from connector.errors import ConfigError, OutputError
-from connector.kafka.clients import Clients, check_properties, output_error
+from connector.kafka.clients import Clients, Property, check_properties, output_error, ready_soon
 
 
 @pytest.mark.parametrize("name", ["transactional.id", "group.id", "isolation.level", "enable.auto.commit"])
@@ -61,3 +61,18 @@ def test_an_unauthorized_worker_is_told_the_acls_it_needs() -> None:
 
     assert "TransactionalId" in error.remedy
     assert "Group" in error.remedy
+
+
+def test_clients_of_a_small_cluster_connect_to_every_broker_at_once() -> None:
+    assert ready_soon(5)["enable.sparse.connections"] is False
+    assert "enable.sparse.connections" not in ready_soon(6)
+    assert "enable.sparse.connections" not in ready_soon(None)
+
+
+async def test_what_the_user_says_of_connecting_wins() -> None:
+    properties: dict[str, Property] = {"bootstrap.servers": "127.0.0.1:1", "reconnect.backoff.max.ms": 10}
+    async with Clients(properties) as clients:
+        with pytest.raises(ConfigError, match=r"reconnect\.backoff"):  # it is below ours
+            clients.admin()
+    async with Clients({**properties, "reconnect.backoff.ms": 10}) as clients:
+        clients.admin()
