@@ -215,9 +215,15 @@ class _FlowReader:
 
     def _fields_of_the_other_half(self, model: type[TaskFields], at: Location) -> TaskFields | None:
         values = self.lenient.expand(at)
+        if isinstance(values, dict):
+            asked_for = sorted(model.for_both_halves & values.keys())
+            unset = [problem for name in asked_for for problem in self.strict.variable_problems((*at, name))]
+            if unset:
+                self.problems += unset
+                return None
         found = read_fields(model, self.lenient, at, values)
         if isinstance(found, list) and isinstance(values, dict):
-            # A field that waits for an undefined variable takes its default: nobody will ask for it here.
+            # A field that waits for an undefined variable takes its default: nobody asks for it here.
             known = {name: value for name, value in values.items() if not has_variable(value)}
             found = read_fields(model, self.lenient, at, known)
         if isinstance(found, list):

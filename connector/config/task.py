@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -188,7 +188,9 @@ class RetryFields(Strict):
 
 
 class TaskFields(Strict):
-    """The fields that every task has."""
+    """The fields that every task has. `for_both_halves`: those that the half asks for which does not run the task."""
+
+    for_both_halves: ClassVar[frozenset[str]] = frozenset()
 
     name: str = Field(
         min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$", description="Task name, unique within its flow."

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from connector.errors import OciSyncError
+from connector.errors import OciSyncError, SinkError
 from connector.kafka.assignment import Place
-from connector.records.file_record import FileRecord, Snapshot
+from connector.records.file_record import FileRecord, PullFacts, Snapshot
 from connector.sink.chain import Chain
 from connector.sink.store import Applied
 from connector.sink.tasks.buffer import Collecting, Snapshots
@@ -62,6 +62,7 @@ class Line:
         self._snapshots = snapshots
         self._newest: dict[str, Held] = {}
         self._owed: dict[str, Held] = {}
+        self._refused: dict[str, dict[Place, int]] = {}  # artifact → where its newest pull begins, which is of no use
         self._next_try = 0.0
         self._next_check: float | None = None
         self._next_reconcile: float | None = None
@@ -85,22 +86,42 @@ class Line:
         return self._snapshots.collecting()
 
     def take(self, file: FileRecord, topic: str, partition: int, offset: int) -> Snapshot | None:
-        """Give one record to the buffer; the snapshot it made whole. Raises what `Snapshots.feed` raises."""
-        if file.pull.artifact not in self.artifacts:
+        """Give one record to the buffer; the snapshot it made whole.
+
+        Raises what `Snapshots.feed` raises, and SinkError SnapshotIncomplete for one whose content is elsewhere.
+        """
+        artifact = file.pull.artifact
+        if artifact not in self.artifacts:
             return None
-        snapshot = self._snapshots.feed(file, topic, partition, offset)
+        try:
+            snapshot = self._snapshots.feed(file, topic, partition, offset)
+            if snapshot is not None:
+                _refuse_references(snapshot)
+        except OciSyncError:
+            self._keep(artifact, self._snapshots.first_offsets(artifact))
+            raise
         if snapshot is not None:
-            held = Held(snapshot, self._snapshots.first_offsets(file.pull.artifact))
-            self._newest[file.pull.artifact] = self._owed[file.pull.artifact] = held
+            held = Held(snapshot, self._snapshots.first_offsets(artifact))
+            self._newest[artifact] = self._owed[artifact] = held
             self._next_try = 0.0
-            self.held_up.pop(file.pull.artifact, None)
+            self.held_up.pop(artifact, None)
+            self._refused.pop(artifact, None)
             self.wake.set()
         return snapshot
+
+    def cannot_read(self, pull: PullFacts, place: Place, offset: int) -> bool:
+        """Learn that a record of the pull cannot be read. Whether that matters: not where a newer pull is whole."""
+        newest = self._newest.get(pull.artifact)
+        if pull.artifact not in self.artifacts or (newest is not None and pull.pull_id <= newest.snapshot.pull.pull_id):
+            return False
+        self._keep(pull.artifact, {place: offset})
+        return True
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget what came from a partition that is another's now; an apply of it under way ends."""
         self._snapshots.drop(topic, partition)
         self.held_up = {a: held for a, held in self.held_up.items() if held.place != (topic, partition)}
+        self._refused = {a: first for a, first in self._refused.items() if (topic, partition) not in first}
         for held_by in (self._newest, self._owed):
             for artifact in [a for a, held in held_by.items() if (topic, partition) in held.first]:
                 del held_by[artifact]
@@ -111,7 +132,8 @@ class Line:
         """The lowest offset of the place that a restart would have to read again; None: nothing is open."""
         open_pulls = [pull.first_offset for pull in self._snapshots.collecting() if pull.place == place]
         owed = [held.first[place] for held in self._owed.values() if place in held.first]
-        return min([*open_pulls, *owed], default=None)
+        refused = [first[place] for first in self._refused.values() if place in first]
+        return min([*open_pulls, *owed, *refused], default=None)
 
     def due(self, now: float) -> Literal["apply", "check"] | None:
         """What there is to do. Times are monotonic seconds."""
@@ -153,9 +175,28 @@ class Line:
         self._next_reconcile = _after(now, self.chain.reconcile_interval)
         return Worked(bool(owed), snapshots, applied)
 
+    def _keep(self, artifact: str, first: Mapping[Place, int]) -> None:
+        """A restart must read the pull again, until a newer one is whole: the store lacks it."""
+        kept = self._refused.setdefault(artifact, {})
+        for place, offset in first.items():
+            kept[place] = min(offset, kept.get(place, offset))
+
     def _settled(self) -> None:
         self.failures = 0
         self._next_try = 0.0
+
+
+def _refuse_references(snapshot: Snapshot) -> None:
+    for file in snapshot.files:
+        if file.reference_bytes is not None:
+            raise SinkError(
+                reason="SnapshotIncomplete",
+                doing=f"collecting pull {snapshot.pull.pull_id} of {snapshot.pull.artifact}",
+                cause=f"the {file.reference_bytes} bytes of {file.path[:200]!r} are not in the topic (`oversize: "
+                "reference`), and a store would get an empty value",
+                remedy="let the source send whole files (`oversize: error` or `skip`), or give the readers of "
+                "references a flow of their own (operator)",
+            )
 
 
 def _after(now: float, interval: timedelta | None) -> float | None:

@@ -6,12 +6,12 @@ point, and a store that somebody changed while we were away, are both repaired w
 commit; and never beyond the first record of a pull that is not whole, or not applied. (3) Polling goes on while stores
 are written to or are down, so the group keeps us; memory stays bounded, for only the newest snapshot is kept.
 (4) Chains do not wait for one another. (5) A record that cannot be read is told of and left out; its pull is then
-never whole, and a newer one replaces it.
+never whole, and a newer one replaces it. A record is read in the format it was written in, whatever the flow says now.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -20,8 +20,8 @@ from connector import faults
 from connector.errors import OciSyncError, OutputError, SinkError
 from connector.kafka.assignment import Assigned, Place, Polled
 from connector.kafka.record import Record
-from connector.records.file_record import FileRecord
-from connector.records.formats import Format
+from connector.records.file_record import FileRecord, read_pull_facts
+from connector.records.reading import read_file
 from connector.sink.feed import Feed
 from connector.sink.line import HeldUp, Line, Worked
 from connector.sink.tasks.buffer import Collecting
@@ -51,21 +51,20 @@ class Clock(Protocol):
 
 
 class Pipeline:
-    """One flow. `formats` holds what decodes the records of each topic; the topics are those of the flow."""
+    """One flow, whose records come in `topics`."""
 
     def __init__(
         self,
         flow: str,
         lines: Sequence[Line],
         feed: Feed,
-        formats: Mapping[str, Format],
+        topics: Collection[str],
         status: Status,
         clock: Clock,
     ) -> None:
         self._flow = flow
         self._lines = lines
         self._feed = feed
-        self._formats = formats
         self._status = status
         self._clock = clock
         self._assigned: dict[Place, Assigned] = {}
@@ -74,9 +73,8 @@ class Pipeline:
         self._first_seen: dict[tuple[str, str], float] = {}  # (line, pull id) → monotonic seconds
         self._warned: set[tuple[str, str]] = set()
         self._told: dict[str, str] = {}  # line → the failure that was logged last
-        topics = ",".join(sorted(formats))
         for line in lines:
-            status.register_sink(self._id(line), clock.now(), topic=topics)
+            status.register_sink(self._id(line), clock.now(), topic=",".join(sorted(topics)))
 
     def __repr__(self) -> str:
         return f"<Pipeline {self._flow} {len(self._assigned)} partitions {list(self._lines)}>"
@@ -135,6 +133,8 @@ class Pipeline:
         polled = await self._feed.poll(_BATCH, _POLL_SECONDS)
         was_caught_up = self.is_caught_up
         self._reassign(polled)
+        if polled.records or any(isinstance(change, Assigned) for change in polled.changes):
+            self._status.kafka_answered(self._clock.now())
         for record in polled.records:
             self._take(record)
         self._positions.update({place: at for place, at in polled.positions.items() if place in self._assigned})
@@ -150,6 +150,7 @@ class Pipeline:
         now = self._clock.monotonic()
         if not self.is_caught_up:
             return True
+        had_failed = line.failures > 0
         try:
             worked = await line.work(now) if line.due(now) is not None else None
         except OciSyncError as error:
@@ -160,6 +161,8 @@ class Pipeline:
             self._applied(line, worked, self._clock.monotonic() - now)
             for held in line.held_up.values():  # the store has what it can have, and that is not the newest
                 self._status.sink_failed(self._id(line), self._clock.now(), held.error, None)
+        elif had_failed and not line.failures and not line.held_up:
+            self._status.sink_follows(self._id(line), self._clock.now())
         return not line.held_up
 
     async def _keep_following(self) -> None:
@@ -174,6 +177,8 @@ class Pipeline:
                 level = logging.DEBUG if told == error.reason else logging.ERROR
                 _LOG.log(level, "%s", error, extra={"flow": self._flow, "reason": error.reason})
                 told = error.reason
+                if error.reason == "KafkaUnreachable":
+                    self._status.kafka_failed(self._clock.now(), error)
                 await self._clock.sleep(_PAUSE_AFTER_POLL_ERROR)
             else:
                 if told is not None:
@@ -182,6 +187,7 @@ class Pipeline:
 
     def _follows_again(self) -> None:
         _LOG.info("the topic is read again", extra={"flow": self._flow})
+        self._status.kafka_answered(self._clock.now())
         for line in self._lines:
             if not line.failures and not line.held_up:  # else it is that which is shown
                 self._status.sink_follows(self._id(line), self._clock.now())
@@ -218,7 +224,7 @@ class Pipeline:
         if (record.topic, record.partition) not in self._assigned:
             return
         try:
-            file = self._formats[record.topic].decode(record)
+            file = read_file(record)
         except OutputError as error:
             self._unreadable(record, error)
             return
@@ -303,8 +309,16 @@ class Pipeline:
         )  # fmt: skip
 
     def _unreadable(self, record: Record, error: OutputError) -> None:
+        """Told of, and its pull is held up where the record says whose it is."""
+        place = (record.topic, record.partition)
+        try:
+            pull = read_pull_facts(record)
+        except OutputError:
+            pull = None  # nobody's
         for line in self._lines:
-            self._status.sink_failed(self._id(line), self._clock.now(), error, None)
+            if pull is not None and line.cannot_read(pull, place, record.offset):
+                line.held_up[pull.artifact] = HeldUp(place, error)
+                self._status.sink_failed(self._id(line), self._clock.now(), error, None)
         _LOG.error("%s", error, extra={"flow": self._flow, "reason": error.reason, "offset": record.offset})
 
     def _id(self, line: Line) -> SinkId:

@@ -1,19 +1,17 @@
 """The sink half: from the tasks behind `oci_sync` to a pipeline. Needs no registry and no credentials of `oci_sync`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from connector.config.flow_file import Flow, LoadedFlows
 from connector.config.worker_file import Worker
 from connector.errors import ConfigError
 from connector.kafka.group_feed import GroupFeed
 from connector.oci.clock import SystemClock
-from connector.records.formats import Format
 from connector.sink.flow_sink import build_lines
 from connector.sink.parts import Parts as SinkParts
 from connector.sink.pipeline import Pipeline
-from connector.source.tasks import oci_sync
 from connector.wiring.parts import Parts, membership_properties
-from connector.wiring.source_half import build_format, sync_tasks, topic_of
+from connector.wiring.source_half import sync_tasks, topic_of
 
 
 def sink_group(worker: Worker, flow: str) -> str:
@@ -27,7 +25,7 @@ def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
     return GroupFeed(
         parts.clients,
         group=sink_group(worker, flow.name),
-        topics=sorted(formats_of(flow)),
+        topics=sorted(topics_of(flow)),
         instance_id=worker.group_instance_id,
         properties=membership_properties(worker),
     )
@@ -36,7 +34,7 @@ def build_feed(parts: Parts, flow: Flow) -> GroupFeed:
 def build_pipeline(parts: Parts, flow: Flow, feed: GroupFeed) -> Pipeline:
     """The sink half of one flow. Raises ConfigError for a chain of tasks that is none."""
     lines = build_lines(flow, sink_parts(parts, flow))
-    return Pipeline(flow.name, lines, feed, formats_of(flow), parts.status, SystemClock())
+    return Pipeline(flow.name, lines, feed, topics_of(flow), parts.status, SystemClock())
 
 
 def sink_parts(parts: Parts, flow: Flow) -> SinkParts:
@@ -44,13 +42,9 @@ def sink_parts(parts: Parts, flow: Flow) -> SinkParts:
     return SinkParts(flow=flow.name, max_total_size=parts.worker.limits.max_total_size, kafka=parts.worker.kafka)
 
 
-def formats_of(flow: Flow) -> Mapping[str, Format]:
-    """What decodes the records of each topic of the flow."""
-    formats: dict[str, Format] = {}
-    for task in sync_tasks(flow):
-        assert isinstance(task.fields, oci_sync.Fields)
-        formats[topic_of(flow, task)] = build_format(task.fields.format)
-    return formats
+def topics_of(flow: Flow) -> frozenset[str]:
+    """The topics that the flow's `oci_sync` tasks write to."""
+    return frozenset(topic_of(flow, task) for task in sync_tasks(flow))
 
 
 def without_misshapen(loaded: LoadedFlows) -> LoadedFlows:

@@ -20,8 +20,7 @@ from connector.oci.platform import parse_platform
 from connector.oci.reference import parse_reference
 from connector.oci.registry import Registry
 from connector.oci.retry import RetryPolicy
-from connector.records.encoder import Encoding
-from connector.records.encoder import build_format as build_format
+from connector.records.encoder import Encoding, build_format
 from connector.records.source_offset import offset_key, settings_fingerprint
 from connector.source.group import Group
 from connector.source.outcome import Progress, silent

@@ -100,6 +100,15 @@ def test_a_half_that_does_not_run_may_miss_its_variables(tmp_path: Path) -> None
     assert len(problems(tmp_path, source + BUFFER, only="source")) == 2
 
 
+@pytest.mark.parametrize("field", ["topic", "oversize", "partitioner"])
+def test_what_the_sink_half_asks_of_the_source_must_be_known_there_too(tmp_path: Path, field: str) -> None:
+    source = HEAD + TICK + PULL.replace("}", f', {field}: "{{{{env.SETTING}}}}"}}')
+
+    (found,) = problems(tmp_path, source + BUFFER, only="sink")
+
+    assert "environment variable SETTING is not set" in found
+
+
 def test_a_misspelt_field_gets_the_nearest_name(tmp_path: Path) -> None:
     found = problems(tmp_path, HEAD + TICK + '    - oci_sync:\n        name: pull\n        artefact: "r/o:t"\n')
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from connector.errors import SinkError
 from connector.kafka.assignment import Assigned, Place, Polled, Revoked
 from connector.kafka.record import Headers, Record
 from connector.records.file_record import Change, FileRecord, PullFacts, file_headers, file_key, pull_headers
+from connector.records.formats import Encoded
 from connector.records.formats.json import JsonFormat
 from connector.sink.store import Entry
 
@@ -96,6 +98,12 @@ def pull(
     return live + gone
 
 
+class Writes(Protocol):
+    """What writes the values of records."""
+
+    def encode(self, file: FileRecord) -> Encoded: ...
+
+
 @dataclass
 class MemoryFeed:
     """A log of one partition, and a group with one member; `commits` notes every commit."""
@@ -106,9 +114,10 @@ class MemoryFeed:
     position: int | None = None
     committed: int = -1
 
-    def write(self, files: Sequence[FileRecord]) -> None:
+    def write(self, files: Sequence[FileRecord], form: Writes | None = None) -> None:
+        """In JSON, unless `form` is another."""
         for file in files:
-            encoded = JsonFormat().encode(file)
+            encoded = (form or JsonFormat()).encode(file)
             headers: Headers = file_headers(file, pull_headers(file.pull)) + encoded.headers
             key = file_key(file.pull.artifact, file.path)
             self.append(key, encoded.value, headers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from connector.errors import OutputError, SinkError
 from connector.kafka.assignment import Assigned, Polled
 from connector.records.file_record import FileRecord
-from connector.records.formats.json import JsonFormat
+from connector.records.formats import Encoded
+from connector.records.formats.raw import RawFormat
 from connector.sink.chain import Chain, DiffChain
 from connector.sink.line import Line
 from connector.sink.parts import Parts
@@ -43,7 +45,7 @@ class Sink:
         chain: Chain = DiffChain("save", diff.build(fields, Parts("f")), store)
         self.line = Line(chain, Snapshots(max_files=50), frozenset(artifacts))
         self.status = Status("w", self.clock.now())
-        self.pipeline = Pipeline("f", [self.line], feed, {TOPIC: JsonFormat()}, self.status, self.clock)
+        self.pipeline = Pipeline("f", [self.line], feed, (TOPIC,), self.status, self.clock)
 
     async def go(self, turns: int = 3) -> None:
         for _ in range(turns):
@@ -51,11 +53,24 @@ class Sink:
             await self.pipeline.work(self.line)
         await self.pipeline.follow()
 
+    def lag(self) -> int:
+        (sink,) = self.status.view(self.clock.now()).sinks
+        return sink.facts.lag_records or 0
+
     def ready(self) -> tuple[str, str]:
         view: Any = as_json(self.status.view(self.clock.now()))
         (sink,) = view["sinks"]
         (condition,) = [c for c in sink["conditions"] if c["type"] == "Ready"]
         return condition["status"], condition["reason"]
+
+
+class _Unreadable:
+    """Values that no format reads, under headers that say whose they are."""
+
+    schema: str | None = None
+
+    def encode(self, file: FileRecord, schema_id: int = 0) -> Encoded:
+        return Encoded(b"{neither", ())
 
 
 def _started(store: MemoryStore | None = None, *pulls: list[FileRecord], committed: int = -1) -> Sink:
@@ -217,6 +232,103 @@ async def test_a_record_that_nobody_can_read_stops_nothing() -> None:
     await sink.go()
 
     assert sink.store.plain() == {"k.a": b"2"}
+
+
+async def test_each_record_is_read_in_the_format_it_was_written_in() -> None:
+    """A flow's format was changed, and the newest whole snapshot is still in the old one."""
+    sink = _started(None, pull("1", {"a": "1"}))
+    await sink.go()
+    assert sink.store.plain() == {"k.a": b"1"}
+
+    sink.feed.write(pull("2", {"a": "2"}), RawFormat())
+    await sink.go()
+
+    assert sink.store.plain() == {"k.a": b"2"}
+
+
+async def test_a_pull_with_a_record_that_nobody_can_read_is_told_of_and_read_again_by_a_restart() -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    await sink.go()
+    broken, *rest = pull("2", {"a": "2", "b": "2"})
+    sink.feed.write([broken], _Unreadable())
+    sink.feed.write(rest)
+    await sink.go()
+
+    assert sink.ready() == ("False", "RecordInvalid")
+    assert sink.store.plain() == {"k.a": b"1"}
+    assert sink.feed.committed == 1
+    assert sink.lag() == 2
+
+    sink.feed.write(pull("3", {"a": "3"}))
+    await sink.go()
+
+    assert sink.ready() == ("True", "Applied")
+    assert sink.feed.committed == 4
+
+
+async def test_once_fails_where_nothing_of_the_newest_release_can_be_read() -> None:
+    feed = MemoryFeed()
+    feed.write(pull("1", {"a": "1"}), _Unreadable())
+    feed.assign()
+    sink = Sink(feed, MemoryStore())
+
+    assert await sink.pipeline.run_once(5)
+
+    assert sink.ready() == ("False", "RecordInvalid")
+    assert feed.commits == []
+
+
+async def test_an_unreadable_record_of_a_release_that_is_over_holds_nothing_up() -> None:
+    sink = _started(None, pull("2", {"a": "2"}))
+    await sink.go()
+    sink.feed.write(pull("1", {"a": "1"}), _Unreadable())
+    await sink.go()
+
+    assert sink.ready() == ("True", "Applied")
+    assert sink.feed.committed == 2
+
+
+async def test_a_release_with_a_file_that_is_only_a_reference_is_never_an_empty_value() -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    await sink.go()
+    sink.feed.write([replace(file, content=b"", reference_bytes=30_000_000) for file in pull("2", {"a": "2"})])
+    await sink.go()
+
+    assert sink.store.plain() == {"k.a": b"1"}
+    assert sink.ready() == ("False", "SnapshotIncomplete")
+    assert sink.feed.committed == 1
+
+
+async def test_a_release_that_is_refused_stays_in_the_lag() -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    await sink.go()
+    sink.feed.write(pull("2", {f"f{number}": "" for number in range(51)}))
+    await sink.go()
+
+    assert sink.feed.committed == 1
+    assert sink.lag() == 51
+
+
+async def test_a_check_that_finds_all_in_place_ends_an_outage_of_the_store() -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    await sink.go()
+    sink.clock.advance(31)
+    sink.store.is_down = True
+    await sink.go(1)
+    assert sink.ready() == ("False", "StoreUnreachable")
+
+    sink.store.is_down = False
+    sink.clock.advance(31)
+    await sink.go(1)
+
+    assert sink.ready()[0] == "True"
+
+
+async def test_a_worker_with_sinks_alone_is_ready_when_its_topic_was_reached_and_not_while_it_is_not() -> None:
+    sink = _started(None, pull("1", {"a": "1"}))
+    assert "not reached yet" in sink.status.not_serving(sink.clock.now())
+    await sink.go()
+    assert sink.status.not_serving(sink.clock.now()) == ""
 
 
 async def test_a_release_that_is_too_large_is_told_of_and_stays_told_until_a_better_one() -> None:
@@ -469,13 +581,17 @@ async def test_a_topic_that_cannot_be_read_is_told_once_and_its_return_too(caplo
     sink.feed.poll = poll  # type: ignore[method-assign]  # the feed is a fake; its brokers go away for a while
     running = asyncio.create_task(sink.pipeline.run(asyncio.Event()))
     shown: set[tuple[str, str]] = set()
+    serving: set[str] = set()
     for _ in range(1_000):
         await asyncio.sleep(0)
         shown.add(sink.ready())
+        serving.add(sink.status.not_serving(sink.clock.now()))
     running.cancel()
     await asyncio.wait([running])
 
     assert ("False", "KafkaUnreachable") in shown
+    assert any("not reachable" in text for text in serving)
+    assert sink.status.not_serving(sink.clock.now()) == ""
     assert sink.ready() == ("True", "Applied")
     messages = [record.message for record in caplog.records]
     assert sum("KafkaUnreachable" in m or "attempt" in m for m in messages) == 1, messages

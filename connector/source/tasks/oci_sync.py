@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -51,6 +51,8 @@ def _reference_or_variable(text: str) -> None:
 
 class Fields(TaskFields):
     """Follows one reference of a registry; each new digest becomes one transaction on Kafka."""
+
+    for_both_halves: ClassVar[frozenset[str]] = frozenset({"topic", "oversize", "partitioner"})
 
     artifact: Annotated[str, checked_by(_reference_or_variable)] = Field(
         description="Full OCI reference: `registry.example.com/org/flows:prod` or `…@sha256:…`. Part of every key.",
