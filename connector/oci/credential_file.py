@@ -5,8 +5,9 @@ Two formats are told apart by their fields. (1) A docker config: `auths`, `credH
 `{"username": …, "password": …}`, `{"token": …}` (also `registry_token`; a bearer token used as it is), or
 `{"identity_token": …}` (an OAuth2 refresh token).
 
-Which entries match: the longest path that ends at a segment border first, then the host alone, then the host's helper,
-then the store. Docker Hub's names are one host. An entry that cannot be used says so when it is needed, by its name.
+Which entries match: those of the host as it is written, the longest path that ends at a segment border first; then
+those whose host has a `*`, which stands for any part of one label, as in Kubernetes; then the host's helper, then the
+store. Docker Hub's names are one host. An entry that cannot be used says so when it is needed, by its name.
 """
 
 import base64
@@ -14,9 +15,10 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
-from connector.oci.reference import DOCKER_HUB, Reference, parse_host
+from connector.oci.reference import DOCKER_HUB, Reference, parse_host, split_host
 from connector.oci.secret import Credential, Secret
 from connector.oci.strict_json import parse_json
 
@@ -58,9 +60,9 @@ class CredentialFile:
         """What may authenticate this reference, best first."""
         if self.plain is not None:
             return (Entry(reference.registry, "", self.plain),)
-        entries = [entry for entry in self.entries if entry.host == reference.registry]
+        entries = [entry for entry in self.entries if _is_host(entry.host, reference.registry)]
         fitting = [entry for entry in entries if _is_prefix(entry.path, reference.repository)]
-        fitting.sort(key=lambda entry: -len(entry.path))
+        fitting.sort(key=lambda entry: ("*" in entry.host, -len(entry.path), -len(entry.host)))
         key = _HUB_KEY if reference.registry == DOCKER_HUB else reference.registry
         names = [self.helpers.get(reference.registry, ""), self.store]
         helpers = [Helper(name, key) for name in dict.fromkeys(names) if name]
@@ -162,9 +164,21 @@ def _host_and_path(key: str) -> tuple[str, str]:
     if path in ("v1", "v2"):  # the API's path in keys of `docker login`, no repository
         path = ""
     try:
+        if "*" in host:
+            parse_host(host.replace("*", "x"))  # it is well formed but for its stars
+            return host.lower(), path
         return parse_host(host), path
     except ValueError:
         return "", ""
+
+
+def _is_host(pattern: str, registry: str) -> bool:
+    """Whether the registry is the entry's host. A `*` reaches neither over a dot nor into a port."""
+    if "*" not in pattern:
+        return pattern == registry
+    (wanted, wanted_port), (host, port) = split_host(pattern), split_host(registry)
+    labels, there = wanted.split("."), host.split(".")
+    return wanted_port == port and len(labels) == len(there) and all(map(fnmatchcase, there, labels))
 
 
 def _is_prefix(path: str, repository: str) -> bool:

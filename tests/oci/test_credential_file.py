@@ -101,6 +101,37 @@ def test_paths_match_at_segment_borders_and_the_longest_comes_first() -> None:
     assert passwords(file, "r.example/partial") == ["host"]
 
 
+@pytest.mark.parametrize(
+    ("key", "taken", "refused"),
+    [
+        ("*.r.example", ["eu.r.example"], ["r.example", "a.b.r.example", "eu.r.example:5000", "eu.r.example.evil"]),
+        ("https://*.r.example/v2/", ["eu.r.example"], ["evil.example"]),
+        ("reg*.example:5000", ["registry.example:5000", "reg.example:5000"], ["registry.example", "x.example:5000"]),
+        ("*.*.example", ["a.b.example"], ["b.example"]),
+    ],
+)
+def test_a_star_stands_for_a_part_of_one_label_as_in_kubernetes(key: str, taken: list[str], refused: list[str]) -> None:
+    file = parse({"auths": {key: auth()}})
+
+    assert [passwords(file, f"{host}/org/app") for host in taken] == [["p"]] * len(taken)
+    assert [passwords(file, f"{host}/org/app") for host in refused] == [[]] * len(refused)
+
+
+def test_a_host_that_is_written_out_comes_before_one_with_a_star() -> None:
+    file = parse(
+        {
+            "auths": {
+                "*.r.example/org/app": auth(password="star and path"),
+                "*.r.example": auth(password="star"),
+                "eu.r.example": auth(password="host"),
+                "eu*.r.example": auth(password="longer star"),
+            }
+        }
+    )
+
+    assert passwords(file, "eu.r.example/org/app") == ["host", "star and path", "longer star", "star"]
+
+
 def test_helpers_come_after_entries_and_the_hosts_own_before_the_store() -> None:
     file = parse(
         {
