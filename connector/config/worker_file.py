@@ -17,11 +17,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from connector.config.fields import Source, field_names, nested_models, read_fields
 from connector.config.problem import ConfigProblems, Problem
-from connector.config.task import LocalPath, RetryFields, Size, Strict
+from connector.config.task import LocalPath, RetryFields, Size, Strict, checked_by
 from connector.config.variables import Variables
 from connector.config.yaml_lines import Document, Node, read_yaml
 from connector.errors import ConfigError
 from connector.kafka.clients import check_properties
+from connector.oci.mirrors import parse_mirror
 from connector.oci.reference import parse_host
 
 Property: TypeAlias = str | int | float | bool
@@ -179,6 +180,12 @@ class RegistryFields(Strict):
     requests_per_second: float | None = Field(None, gt=0, description="At most so many requests a second.")
     trusted_realms: tuple[Annotated[str, AfterValidator(parse_host)], ...] = Field(
         (), description="Hosts that may be sent this registry's credentials as its token server."
+    )
+    mirrors: tuple[Annotated[str, checked_by(parse_mirror)], ...] = Field(
+        (),
+        max_length=8,
+        description="Where blobs and manifests are asked for by digest before this registry: `host[:port]`, or with "
+        "what stands before its repositories, `harbor.example.com/proxy-hub`.",
     )
 
     @model_validator(mode="after")

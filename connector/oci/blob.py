@@ -108,9 +108,8 @@ class Blobs:
         progress(sum(blob.size_bytes for blob in blobs.values()))
         missing = [entry for digest, entry in wanted.items() if digest not in blobs]
         fetched: list[Blob] = []
-        counted = self._registry.exchange.hosts.counting(reference.registry, progress)
         try:
-            await self._fetch_all(reference, missing, spool, fetched, counted)
+            await self._fetch_all(reference, missing, spool, fetched, progress)
         finally:
             if cache is not None and fetched:
                 await asyncio.shield(asyncio.to_thread(cache.store, fetched))
@@ -130,7 +129,7 @@ class Blobs:
         async def work() -> None:
             for index, layer in queue:
                 transfer = Transfer(self._registry, reference, index, layer, spool, progress)
-                fetched.append(await self._registry.exchange.attempts(transfer.attempt))
+                fetched.append(await self._registry.exchange.by_digest(reference, transfer.attempt))
 
         # Who has no slot of the host yet holds nothing.
         most = self._registry.exchange.hosts.settings(reference.api_host).concurrency or MOST

@@ -58,8 +58,8 @@ class CredentialFile:
 
     def matches(self, reference: Reference) -> tuple[Entry | Helper, ...]:
         """What may authenticate this reference, best first."""
-        if self.plain is not None:
-            return (Entry(reference.registry, "", self.plain),)
+        if self.plain is not None:  # for the registry of the task, so for none of its mirrors
+            return () if reference.mirror_of else (Entry(reference.registry, "", self.plain),)
         entries = [entry for entry in self.entries if _is_host(entry.host, reference.registry)]
         fitting = [entry for entry in entries if _is_prefix(entry.path, reference.repository)]
         fitting.sort(key=lambda entry: ("*" in entry.host, -len(entry.path), -len(entry.host)))

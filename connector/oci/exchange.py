@@ -69,6 +69,12 @@ class Exchange:
         """The operation's result, tried again as `retry` says after transient errors. Raises what it raised last."""
         return await attempts(operation, self._retry, self.hosts.clock, self._told)
 
+    async def by_digest(self, reference: Reference, operation: Callable[[Reference], Awaitable[Result]]) -> Result:
+        """Like `attempts`, for what a digest names: the mirrors of the registry are asked before it, each once."""
+        mirrors = self.hosts.settings(reference.api_host).mirrors
+        found = await self.hosts.mirrors.ask(mirrors, reference, operation) if mirrors else None
+        return found if found is not None else await self.attempts(lambda: operation(reference))
+
     async def send(self, reference: Reference, ask: Ask, accepted: frozenset[int] = frozenset({200})) -> Response:
         """An open response with an accepted status. Raises RegistryError, CredentialsError; does not try again."""
         try:

@@ -21,6 +21,7 @@ from connector.oci.clock import Clock, SystemClock
 from connector.oci.flights import Flights
 from connector.oci.helper_answers import HelperAnswers
 from connector.oci.manifest import Descriptor
+from connector.oci.mirrors import Mirror, Mirrors
 from connector.oci.pace import Pace
 from connector.oci.reference import DOCKER_HUB_API, DOCKER_HUB_NAMES, split_host
 from connector.oci.retry import LONGEST_HOLD_SECONDS, RateLimit, parse_rate_limit
@@ -48,6 +49,7 @@ class HostSettings:
     concurrency: int | None = None
     requests_per_second: float | None = None
     trusted_realms: tuple[str, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
 
 
 class Observer(Protocol):
@@ -189,6 +191,7 @@ class Hosts:
         self.tokens = TokenCache(self.clock)
         self.helpers = HelperAnswers(self.clock)
         self.heads: Flights[Descriptor] = Flights(self.clock)
+        self.mirrors = Mirrors(self.clock)
         self.user_agent = user_agent
         self.warnings_said: set[tuple[str, str]] = set()
         self._settings = _by_host_and_port(settings or {})

@@ -21,6 +21,7 @@ _HOST = re.compile(r"(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])(?:\.(?:[a-z0-9]|[a-
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _BARE_HEX = re.compile(r"[0-9a-f]{64}")  # could be taken for an image id, so the reference grammar excludes it
+_REPOSITORY = "lower-case letters and digits, joined by '.', '_', '__', '-', '/'"
 _LONGEST_NAME = 255  # of registry and repository together; the grammar's own limit
 _LONGEST_TEXT = 1024  # name, tag of 128 and digest of 135 characters, with room; what is longer is not parsed at all
 
@@ -31,6 +32,7 @@ class Reference:
 
     `text` is as configured; it is the artifact in a record's key. `registry` is `host[:port]` in lower case, with
     `docker.io` for all of Docker Hub's names. `is_default_tag`: neither tag nor digest was given, `tag` is "latest".
+    `mirror_of`: the registry whose content is asked for here, where this is one of its mirrors.
     """
 
     text: str
@@ -39,6 +41,7 @@ class Reference:
     tag: str | None
     digest: Digest | None
     is_default_tag: bool = False
+    mirror_of: str = ""
 
     @property
     def api_host(self) -> str:
@@ -96,6 +99,13 @@ def parse_host(text: str) -> str:
     return DOCKER_HUB if name in DOCKER_HUB_NAMES else name
 
 
+def parse_repository(text: str) -> str:
+    """The text, if it is the path of a repository. Raises ValueError."""
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{text[:120]!r} is not a repository: {_REPOSITORY}")
+    return text
+
+
 def split_host(authority: str) -> tuple[str, str | None]:
     """Host (an IPv6 address keeps its brackets) and the text of the port, None where there is none."""
     if authority.startswith("["):
@@ -119,11 +129,10 @@ def _split_registry(text: str, name: str) -> tuple[str, str]:
 
 
 def _repository(text: str, registry: str, path: str) -> str:
-    if not _PATH.fullmatch(path):
-        raise _bad(
-            text,
-            f"{path[:120]!r} is not a repository: lower-case letters and digits, joined by '.', '_', '__', '-', '/'",
-        )
+    try:
+        parse_repository(path)
+    except ValueError as error:
+        raise _bad(text, str(error)) from error
     if registry == DOCKER_HUB and "/" not in path:
         if _BARE_HEX.fullmatch(path):
             raise _bad(text, "64 hexadecimal digits are an image id, not a repository")

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from connector.errors import IntegrityError, LayerError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response, gunzip
@@ -131,7 +132,7 @@ class Registry:
     ) -> AsyncIterator[Response]:
         """An open response with the blob's bytes, from `offset` on if its status is 206. Raises RegistryError."""
         headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
-        ask = Ask(doing, "GET", f"/v2/{reference.repository}/blobs/{layer.digest}", headers)
+        ask = Ask(doing, "GET", _path(reference, "blobs", layer.digest), headers)
         async with await self.exchange.send(
             reference, ask, frozenset({200, 206, 416}) if offset else _READABLE
         ) as response:
@@ -168,7 +169,13 @@ class Registry:
     async def _document(self, reference: Reference, digest: Digest, parent: Digest | None = None) -> Manifest | Index:
         doing = f"reading the manifest {digest} of {reference}"
         try:
-            body, content_type = await self.exchange.attempts(lambda: self._verified(reference, digest, doing))
+            known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
+            if known is not None:
+                body, content_type = self._checked(reference, digest, doing, known)
+            else:
+                body, content_type = await self.exchange.by_digest(
+                    reference, lambda place: self._verified(place, digest, doing)
+                )
         except RegistryError as error:
             # Made here, behind the attempts: asking again for a digest that is gone only makes the tick late.
             if error.reason == "NotFound" and parent is not None:
@@ -179,8 +186,10 @@ class Registry:
         return parse_manifest(body, digest, content_type, doing)
 
     async def _verified(self, reference: Reference, digest: Digest, doing: str) -> tuple[bytes, str]:
-        known = self._remembered.pop((reference.api_host, reference.repository, digest), None)
-        read = known or await self._read(reference, self._ask(reference, "GET", digest, doing))
+        read = await self._read(reference, self._ask(reference, "GET", digest, doing))
+        return self._checked(reference, digest, doing, read)
+
+    def _checked(self, reference: Reference, digest: Digest, doing: str, read: _Read) -> tuple[bytes, str]:
         body = read.body
         if digest_of(body, algorithm_of(digest)) != digest:
             body = _decoded(body, digest, doing, reference.api_host)
@@ -215,12 +224,18 @@ class Registry:
         )  # fmt: skip
 
     def _ask(self, reference: Reference, method: str, target: str, doing: str) -> Ask:
-        return Ask(doing, method, f"/v2/{reference.repository}/manifests/{target}", _MANIFEST_HEADERS)
+        return Ask(doing, method, _path(reference, "manifests", target), _MANIFEST_HEADERS)
 
     def _remember(self, reference: Reference, digest: Digest, read: _Read) -> None:
         self._remembered[reference.api_host, reference.repository, digest] = read
         while len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
+
+
+def _path(reference: Reference, kind: str, target: str) -> str:
+    """Path and query. A mirror that serves several registries tells them apart by `ns`, as containerd asks it."""
+    path = f"/v2/{reference.repository}/{kind}/{target}"
+    return f"{path}?ns={quote(reference.mirror_of, safe='')}" if reference.mirror_of else path
 
 
 def _digest_header(response: Response) -> Digest | None:

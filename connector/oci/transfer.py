@@ -29,7 +29,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASC
 
 
 class Transfer:
-    """One blob on its way. `attempt` may be called again: it goes on where the last one broke off."""
+    """One blob on its way. `attempt` may be called again: at the same place it goes on where the last one broke off."""
 
     def __init__(
         self,
@@ -45,8 +45,10 @@ class Transfer:
         self._index = index
         self._layer = layer
         self._spool = spool
+        self._told = progress
         self._progress = progress
         self._decode = False
+        self._place = reference
         self._host = reference.api_host  # who sends the bytes: after a redirect, the storage
         self._path: Path | None = None
         self._hasher = Hasher(algorithm_of(layer.digest))
@@ -58,15 +60,23 @@ class Transfer:
         kind = layer.media_type[:120] or "no media type"
         return f"fetching layer {self._index} ({kind}, {layer.digest}, {layer.size_bytes} bytes) of {self._reference}"
 
-    async def attempt(self) -> Blob:
-        """The blob. Raises RegistryError, CredentialsError, IntegrityError, LayerError."""
-        if self._layer.size_bytes <= SMALL_BYTES:
-            return await self._small()
-        return await self._large()
+    async def attempt(self, place: Reference) -> Blob:
+        """The blob, from the registry or one of its mirrors.
 
-    async def _small(self) -> Blob:
+        Raises RegistryError, CredentialsError, IntegrityError, LayerError.
+        """
+        if place.registry != self._place.registry:  # what another one sent may be why that failed
+            self._restart()
+            self._decode = False
+        self._place, self._host = place, place.api_host
+        self._progress = self._registry.exchange.hosts.counting(place.registry, self._told)
+        if self._layer.size_bytes <= SMALL_BYTES:
+            return await self._small(place)
+        return await self._large(place)
+
+    async def _small(self, place: Reference) -> Blob:
         layer = self._layer
-        async with self._registry.blob(self._reference, layer, self.doing) as response:
+        async with self._registry.blob(place, layer, self.doing) as response:
             self._host = origin_of(response.url).authority
             self._check_length(response, layer.size_bytes)
             encoded = _is_encoded(response)
@@ -83,10 +93,10 @@ class Transfer:
         self._progress(len(data))
         return self._spool.keep(layer.digest, data)
 
-    async def _large(self) -> Blob:
+    async def _large(self, place: Reference) -> Blob:
         layer = self._layer
         start = 0 if self._decode else self._hasher.size_bytes
-        async with self._registry.blob(self._reference, layer, self.doing, start) as response:
+        async with self._registry.blob(place, layer, self.doing, start) as response:
             self._host = origin_of(response.url).authority
             if start and not _continues(response, start, layer.size_bytes):
                 self._restart()

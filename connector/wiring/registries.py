@@ -1,8 +1,9 @@
 """The registry client's hosts as `worker.yaml` sets them up; needs no Kafka."""
 
 import connector
-from connector.config.worker_file import Worker
+from connector.config.worker_file import RegistryFields, Worker
 from connector.oci.hosts import Hosts, HostSettings, Observer
+from connector.oci.mirrors import parse_mirror
 from connector.status import Status
 from connector.telemetry import Telemetry
 
@@ -24,5 +25,10 @@ class Watching:
 
 def build_hosts(worker: Worker, observer: Observer | None = None) -> Hosts:
     """The hosts of a process; open them with `async with`."""
-    settings = {name: HostSettings(**fields.model_dump()) for name, fields in worker.registries.items()}
+    settings = {name: _settings(fields) for name, fields in worker.registries.items()}
     return Hosts(settings, user_agent=f"oci-sync/{connector.__version__}", observer=observer)
+
+
+def _settings(fields: RegistryFields) -> HostSettings:
+    plain = fields.model_dump(exclude={"mirrors"})
+    return HostSettings(**plain, mirrors=tuple(parse_mirror(text) for text in fields.mirrors))
