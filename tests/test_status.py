@@ -121,6 +121,17 @@ def test_a_bark_of_the_watchdog_that_nobody_saw_is_still_a_transition() -> None:
     assert source(status, START + 10 * INTERVAL).ready.since == START + 10 * INTERVAL
 
 
+def test_a_pause_is_forgotten_with_the_partition_for_its_new_owner_may_have_ended_it() -> None:
+    status = running()
+    status.source_paused(SOURCE, START, True)
+    status.partition_lost(3, START)
+    status.partition_state(3, START, PartitionState.RUNNING)
+
+    (held,) = status.view(START).sources
+
+    assert not held.facts.paused
+
+
 def test_a_paused_source_is_neither_ready_nor_overdue() -> None:
     status = running()
     status.source_unchanged(SOURCE, START, DIGEST, TOOK)

@@ -17,7 +17,7 @@ from connector.kafka.attempt import Prover, close, hand_over
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.membership import not_owner
 from connector.kafka.record import Record
-from connector.kafka.transaction import Committed, check_sizes, client_limit
+from connector.kafka.transaction import Committed, batch_limit, check_sizes, client_limit
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class AcknowledgedWrites:
             return Committed(count, size, monotonic() - started)
 
     def _write(self, records: Iterable[Record], offset: Record, limits: Mapping[str, int | None], doing: str) -> None:
-        producer = self._clients.plain_producer(client_limit(limits))
+        producer = self._clients.plain_producer(client_limit(limits), batch_limit(limits))
         deadline = monotonic() + _SECONDS
         try:
             self._send(producer, records, deadline, doing)

@@ -27,7 +27,8 @@ async def commit_batch(
 
 def _commit(clients: Clients, transactional_id: str, records: Sequence[Record], limit: int | None, doing: str) -> None:
     deadline = monotonic() + _SECONDS
-    producer = clients.producer(transactional_id, limit or 1_000_000, {"transaction.timeout.ms": int(_SECONDS * 1000)})
+    most = limit or 1_000_000
+    producer = clients.producer(transactional_id, most, most, {"transaction.timeout.ms": int(_SECONDS * 1000)})
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:

@@ -121,8 +121,10 @@ class Clients:
         """The result of a blocking function, run in a thread. Cancelling the wait does not stop the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def producer(self, transactional_id: str, message_max_bytes: int, ours: Mapping[str, Property]) -> Producer:
-        """A transactional producer, not yet initialised."""
+    def producer(
+        self, transactional_id: str, message_max_bytes: int, batch_bytes: int, ours: Mapping[str, Property]
+    ) -> Producer:
+        """A transactional producer, not yet initialised. `batch_bytes`: the smallest limit of a topic it writes to."""
         return self._make(
             Producer,
             {
@@ -132,20 +134,20 @@ class Clients:
                 **self._for_kind(_CONSUMER_ONLY),
                 "transactional.id": transactional_id,
                 "message.max.bytes": message_max_bytes,
-                # The broker checks the whole batch against the topic's limit, so no batch may outgrow one message.
-                "batch.size": min(1_000_000, message_max_bytes),
+                "batch.size": _batch_size(batch_bytes),
                 **ours,
             },
         )
 
-    def plain_producer(self, message_max_bytes: int = 1_000_000) -> Producer:
-        """An idempotent producer outside of any transaction."""
+    def plain_producer(self, message_max_bytes: int = 1_000_000, batch_bytes: int = 1_000_000) -> Producer:
+        """An idempotent producer outside of any transaction; `batch_bytes` as in `producer`."""
         return self._make(
             Producer,
             {
                 **_bounded_queue(message_max_bytes),
                 **self._for_kind(_CONSUMER_ONLY),
                 "message.max.bytes": message_max_bytes,
+                "batch.size": _batch_size(batch_bytes),
                 "enable.idempotence": True,
             },
         )
@@ -212,6 +214,11 @@ def ready_soon(brokers: int | None) -> dict[str, Property]:
     if brokers is not None and brokers <= _FEW_BROKERS:
         soon["enable.sparse.connections"] = False
     return soon
+
+
+def _batch_size(limit_bytes: int) -> int:
+    """The broker checks a batch as a whole against its topic's limit; a record that is larger goes alone."""
+    return min(1_000_000, limit_bytes)
 
 
 def _bounded_queue(message_max_bytes: int) -> dict[str, Property]:

@@ -204,6 +204,7 @@ class Transactions:
             self._clients.producer,
             self._transactional_id,
             client_limit(limits),
+            batch_limit(limits),
             {"transaction.timeout.ms": int(self._timeout_seconds * 1000)},
         )
         try:
@@ -241,6 +242,11 @@ class Transactions:
 def client_limit(limits: Mapping[str, int | None]) -> int:
     """The message.max.bytes of a producer for topics of these limits."""
     return max(1_000, max((limit or _ASSUMED_MESSAGE_BYTES for limit in limits.values()), default=1_000_000))
+
+
+def batch_limit(limits: Mapping[str, int | None]) -> int:
+    """What a batch may have that goes to any of these topics; what stands in it besides is in the records' sizes."""
+    return max(1_000, min((limit or _ASSUMED_MESSAGE_BYTES for limit in limits.values()), default=1_000_000))
 
 
 def check_sizes(records: Iterable[Record], limits: Mapping[str, int | None], *last: Record) -> tuple[int, int]:

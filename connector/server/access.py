@@ -66,7 +66,7 @@ def _refuse_token(authorization: str, token: str) -> Refusal | None:
     scheme, _, given = authorization.partition(" ")
     # Compared in constant time, so that an answer's delay does not spell the token out.
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-    if scheme.lower() == "bearer" and same:
+    if scheme.lower() == "bearer" and same and token:
         return None
     return Refusal(401, "commands need 'Authorization: Bearer' with the token of http.token_file")
 

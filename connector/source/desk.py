@@ -12,6 +12,7 @@ class Desk:
         self.news = asyncio.Event()
         self.paused = False
         self.shown_paused = False
+        self.heard_of_pause = False  # since the topic began to be read, so what it says of pausing is older
         self._waiting: dict[RequestKind, Request] = {}
         self._done: set[str] = set()
         self._asked_here = False

@@ -87,7 +87,8 @@ class OwnedPartition:
                 attempt = 0
                 self.happened(Event.RESTORED)
                 faults.passing("restored")
-                if not await self._tick_until_doubt():
+                # A task group that ends by a fence swallows the cancelling of a revocation that comes meanwhile.
+                if not await self._tick_until_doubt() or self.state is not State.RUNNING:
                     return
                 self.happened(Event.FENCED)
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
@@ -108,13 +109,10 @@ class OwnedPartition:
         if record.value is None:
             if kind is RequestKind.PAUSE and desk is not None:
                 desk.resume()
-        elif (request := readable_request(record)) is not None:
-            self._lay_down(request)
-
-    def _lay_down(self, request: Request) -> None:
-        desk = self._desks.get(request.offset_key)
-        if desk is not None:
+                desk.heard_of_pause = True
+        elif (request := readable_request(record)) is not None and (desk := self._desks.get(request.offset_key)):
             desk.post(request)
+            desk.heard_of_pause |= kind is RequestKind.PAUSE
 
     async def prepare(self) -> None:
         """Fresh limits and a producer that is ready, while the blobs download."""
@@ -130,6 +128,8 @@ class OwnedPartition:
         if not self.sources:
             return
         started = monotonic()
+        for desk in self._desks.values():
+            desk.paused = desk.heard_of_pause = False  # the topic tells, and what is heard from now on
         await self.prepare()
         restored = await self._around.restorer.restore(self.number, [one.source for one in self.sources])
         self._transactions.restored()
@@ -139,9 +139,10 @@ class OwnedPartition:
         for scheduled in self.sources:
             offset = restored.offsets.get(scheduled.source.offset_key)
             self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
-            self.desk(scheduled).paused = False
         for request in restored.requests:
-            self._lay_down(request)
+            asked = self._desks.get(request.offset_key)
+            if asked is not None and not (request.kind is RequestKind.PAUSE and asked.heard_of_pause):
+                asked.post(request)
         took = monotonic() - started
         self._around.telemetry.restored(took)
         paths = sum(len(known) for known in self._known_paths.values())

@@ -195,6 +195,8 @@ class Worker:
         for partition in given_up:
             partition.happened(Event.DRAINED)
         self._changed.set()
+        if lost:
+            self._status.group_left()  # until there is an assignment again
         if lost and self._fatal is None and any(partition.sources for partition in given_up):
             # Nothing else is heard of a broker that keeps its connections and stands still, for a minute.
             _LOG.warning(

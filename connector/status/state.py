@@ -32,13 +32,9 @@ _POLL_THREAD_SILENCE = timedelta(seconds=60)
 _HISTORY_LENGTH = 10
 # While another worker owns the partition, it may deliver and fail: nothing we saw before says how things stand.
 _FORGOTTEN: dict[str, Any] = {
-    "delivered": None,
-    "last_change": None,
-    "started_at": None,
+    **dict.fromkeys(["delivered", "last_change", "started_at", "next_tick", "last_result", "problem"]),
+    "paused": False,
     "retrying": "",
-    "next_tick": None,
-    "last_result": None,
-    "problem": None,
     "consecutive_failures": 0,
 }
 

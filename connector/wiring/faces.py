@@ -80,6 +80,13 @@ def _token(path: Path | None) -> str | None:
             cause=getattr(error, "strerror", None) or "it is not text",
             remedy="correct http.token_file in worker.yaml (operator)",
         ) from error
+    if not token:
+        raise ConfigError(
+            reason="BadValue",
+            doing=f"reading the token of the HTTP listener from {path}",
+            cause="the file is empty, and an empty token would let everybody in",
+            remedy="put a token into it, or take http.token_file out of worker.yaml (operator)",
+        )
     SECRETS.add(token)
     return token
 

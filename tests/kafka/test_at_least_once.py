@@ -52,7 +52,7 @@ class Clients:
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)
 
-    def plain_producer(self, message_max_bytes: int) -> Producer:
+    def plain_producer(self, message_max_bytes: int, batch_bytes: int) -> Producer:
         return self.made
 
     def error(self, doing: str, error: KafkaError) -> OutputError:

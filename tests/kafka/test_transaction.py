@@ -11,7 +11,7 @@ from connector.errors import OutputError
 from connector.kafka.clients import output_error
 from connector.kafka.membership import Fence, not_owner
 from connector.kafka.record import Record
-from connector.kafka.transaction import Transactions, check_sizes
+from connector.kafka.transaction import Transactions, batch_limit, check_sizes
 
 
 def test_sizes_are_counted_with_key_and_headers() -> None:
@@ -181,3 +181,9 @@ async def test_a_producer_that_was_ready_before_brokers_were_lost_is_not_used() 
     await ours.commit([], OFFSET, 0, {})
 
     assert ended == ["committed"]
+
+
+def test_no_batch_is_larger_than_the_smallest_topic_takes() -> None:
+    assert batch_limit({"offsets": 8 << 20, "oci.f": 100_000}) == 100_000
+    assert batch_limit({"offsets": 8 << 20, "oci.f": None}) == 1_048_588
+    assert batch_limit({}) == 1_000_000

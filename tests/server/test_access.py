@@ -116,3 +116,8 @@ def test_the_right_token_is_taken_from_anywhere_and_does_not_show() -> None:
 
     assert refuse_command(headers, "10.9.9.9", TOKEN) is None
     assert "s3cret" not in repr(TOKEN)
+
+
+def test_an_empty_token_lets_nobody_in() -> None:
+    for given in ("Bearer", "Bearer ", "bearer  ", ""):
+        assert refuse_command({"Host": "10.0.0.1:80", "Authorization": given}, "8.8.8.8", Access(token="")) is not None

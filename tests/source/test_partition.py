@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from connector.errors import RegistryError
+import pytest
+
+from connector.errors import OutputError, RegistryError
 from connector.kafka.changelog import Restored
-from connector.kafka.membership import Event
+from connector.kafka.membership import Event, State
 from connector.kafka.record import Record
 from connector.kafka.transaction import Committed
 from connector.records.request import Request, RequestKind, request_record
@@ -40,9 +42,11 @@ class Topic:
 
     def __init__(self) -> None:
         self.records: dict[bytes, Record] = {}
+        self.while_read: Callable[[], None] = lambda: None
 
     async def read(self, topic: str, partitions: Sequence[int], keep: Callable[[Record], Any]) -> dict[int, Any]:
         entries = {key: keep(record) for key, record in self.records.items()} if topic == OFFSETS else {}
+        self.while_read()
         return {number: Restored(0, entries) for number in partitions}
 
     async def is_empty(self, topic: str, partition: int) -> bool:
@@ -107,6 +111,7 @@ class Scene:
     asked: list[frozenset[str]]
     status: Status
     telemetry: Telemetry
+    task: "asyncio.Task[None]"
 
 
 @asynccontextmanager
@@ -135,7 +140,7 @@ async def running(*tickers: Ticker, topic: Topic | None = None) -> AsyncIterator
     async with asyncio.timeout(5):
         task = asyncio.create_task(partition.run())
         try:
-            yield Scene(topic, writer, partition, asked, status, telemetry)
+            yield Scene(topic, writer, partition, asked, status, telemetry, task)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -236,3 +241,53 @@ async def test_a_digest_that_is_set_before_the_first_pull_counts_for_the_next_ti
     assert [offset.settings for offset in looked if offset is not None] == [A.settings]
     assert read_offset(written.key, written.value or b"").settings == A.settings
     assert record.key not in topic.records
+
+
+async def test_a_partition_that_is_revoked_while_a_fence_ends_its_ticks_ends_without_an_error() -> None:
+    """The fence cancels the sibling, which takes its time; the task group then swallows the revocation's cancelling."""
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def fenced(previous: SourceOffset | None, output: Output) -> Unchanged:
+        raise OutputError(reason="Fenced", doing="committing", cause="another owner", remedy="none")
+
+    async def slow(previous: SourceOffset | None, output: Output) -> Unchanged:
+        try:
+            return await nothing(previous, output)
+        finally:
+            ending.set()
+            await may_end.wait()
+
+    async with running(Ticker(A, fenced), Ticker(B, slow)) as scene:
+        await ending.wait()
+        scene.partition.happened(Event.REVOKED)
+        scene.task.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.wait([scene.task])
+
+        assert scene.task.cancelled() or scene.task.exception() is None
+        assert scene.partition.state is State.DRAINING
+
+
+@pytest.mark.parametrize("is_paused_before", [False, True])
+async def test_a_pause_or_its_end_that_comes_while_the_topic_is_read_counts(is_paused_before: bool) -> None:
+    ticked = asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        ticked.set()
+        return await nothing(previous, output)
+
+    pause = requested(RequestKind.PAUSE, A)
+    topic = Topic()
+    if is_paused_before:
+        topic.records[pause.key] = pause
+    news = replace(pause, value=None) if is_paused_before else pause
+    async with running(Ticker(A, look), topic=topic) as scene:
+        topic.while_read = lambda: scene.partition.noticed(news)
+        if is_paused_before:
+            await ticked.wait()
+        else:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await ticked.wait()
+            assert scene.partition.state is State.RUNNING
