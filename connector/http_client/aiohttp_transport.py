@@ -14,6 +14,7 @@ from connector.http_client.transport import (
     HttpFailure,
     HttpOptions,
     is_about_tls,
+    plain,
     text_of,
 )
 
@@ -104,6 +105,11 @@ def _proxy(url: str | None) -> tuple[str | None, str]:
 
 def _failure(error: Exception) -> HttpFailure:
     text = text_of(error)
+    if isinstance(error, aiohttp.ClientResponseError):  # it would tell the whole URL, which may hold a signature
+        text = plain(f"{error.status} {error.message}")[:300]
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return HttpFailure("connect", f"the proxy answered {text}")
+        return HttpFailure("protocol", text)
     if isinstance(error, aiohttp.ClientSSLError) or is_about_tls(error):
         return HttpFailure("tls", text)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):

@@ -65,5 +65,10 @@ def is_about_tls(error: Exception) -> bool:
 
 
 def text_of(error: Exception) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in str(error)[:1000])
-    return " ".join(printable.split()).replace(" ssl:default", "")[:300] or type(error).__name__
+    return plain(str(error)).replace(" ssl:default", "")[:300] or type(error).__name__
+
+
+def plain(text: str) -> str:
+    """The first 1,000 characters on one line, without what a terminal would take for orders."""
+    printable = "".join(character if character.isprintable() else " " for character in text[:1000])
+    return " ".join(printable.split())

@@ -85,14 +85,14 @@ class Budget:
             )
 
     def spend_header(self, layer: Layer, count: int) -> None:
-        """Count the content of one PAX or long-name header."""
+        """Count the content of one PAX or long-name header, or of a block of a sparse map."""
         self.header_bytes += count
         most = max(_LEAST_HEADER_BYTES, self.max_entries * _HEADER_BYTES_PER_ENTRY)
         if self.header_bytes > most:
             raise layer.error(
                 "TooLarge",
-                f"the archives' PAX and long-name headers take more than {most} bytes",
-                "publish without extended attributes (publisher), or raise limits.max_entries (operator)",
+                f"the archives' PAX and long-name headers and sparse maps take more than {most} bytes",
+                "publish without attributes and sparse files (publisher), or raise limits.max_entries (operator)",
             )
 
     def spend_member(self, layer: Layer) -> None:

@@ -62,14 +62,12 @@ def is_map_in_content(records: Mapping[str, bytes]) -> bool:
     return records.get(PAX_PREFIX + "major") == b"1" and records.get(PAX_PREFIX + "minor") == b"0"
 
 
-def content_map_is_whole(text: bytes) -> bool:
-    """Whether the blocks read so far hold all lines of a map of form 1.0. Raises BadHeader."""
-    count, newline, _ = text.partition(b"\n")
+def content_map_lines(first_block: bytes) -> int:
+    """How many lines a map of form 1.0 has that begins with this block. Raises BadHeader."""
+    count, newline, _ = first_block.partition(b"\n")
     if not newline:
-        if len(text) >= 20:
-            raise BadHeader("its sparse map does not begin with a count")
-        return False
-    return text.count(b"\n") > 2 * _decimal(count)
+        raise BadHeader("its sparse map does not begin with a count")
+    return 2 * _decimal(count) + 1
 
 
 def read_content_map(text: bytes, records: Mapping[str, bytes], stored_size: int) -> SparseMap:

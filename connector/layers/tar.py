@@ -19,7 +19,7 @@ from connector.layers.limits import Budget
 from connector.layers.sparse import (
     PAX_PREFIX,
     SparseMap,
-    content_map_is_whole,
+    content_map_lines,
     is_extended,
     is_map_in_content,
     read_content_map,
@@ -226,21 +226,27 @@ class Archive:
                 blocks.append(self._map_block(len(blocks)))
             return read_gnu_map(blocks, self._left)
         if is_map_in_content(pax):
-            text = b""
-            while not content_map_is_whole(text):
-                if self._left < BLOCK_BYTES:
-                    raise BadHeader("its sparse map is longer than what is stored")
-                text += self._map_block(len(text) // BLOCK_BYTES)
-                self._left -= BLOCK_BYTES
-            return read_content_map(text, pax, self._left)
+            blocks = [self._content_map_block(0)]
+            lines = content_map_lines(blocks[0]) - blocks[0].count(b"\n")
+            while lines > 0:
+                blocks.append(self._content_map_block(len(blocks)))
+                lines -= blocks[-1].count(b"\n")
+            return read_content_map(b"".join(blocks), pax, self._left)
         if any(key.startswith(PAX_PREFIX) for key in pax):
             return read_pax_map(pax, self._left)
         return None
 
+    def _content_map_block(self, blocks_before: int) -> bytes:
+        if self._left < BLOCK_BYTES:
+            raise BadHeader("its sparse map is longer than what is stored")
+        self._left -= BLOCK_BYTES
+        return self._map_block(blocks_before)
+
     def _map_block(self, blocks_before: int) -> bytes:
-        # 64 KiB hold 2,700 runs; adding block to block stays cheap.
+        # 64 KiB hold 2,700 runs.
         if blocks_before >= _MAX_MAP_BLOCKS:
             raise BadHeader(f"its sparse map is longer than {_MAX_MAP_BLOCKS * BLOCK_BYTES} bytes")
+        self._budget.spend_header(self._layer, BLOCK_BYTES)
         block = self._stream.exactly(BLOCK_BYTES)
         if len(block) < BLOCK_BYTES:
             raise BadHeader("the archive ends in the middle of its sparse map")

@@ -109,3 +109,15 @@ def clean(text: str) -> str:
     """The text on one line, without control characters and what looks like a secret, at most 200 characters."""
     text = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:_MAX_MESSAGE]
     return re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\beyJ[\w.-]{20,}", "***", text)
+
+
+def with_login(error: RegistryError, login: str) -> RegistryError:
+    """The same refusal, with what was sent: at 3 a.m. that is the first question."""
+    return RegistryError(
+        reason=error.reason,
+        doing=error.doing,
+        cause=f"{error.cause}; {login}",
+        remedy=error.remedy,
+        transient=error.transient,
+        retry_after=error.retry_after,
+    )

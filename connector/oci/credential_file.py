@@ -24,7 +24,7 @@ from connector.oci.strict_json import parse_json
 
 MAX_FILE_BYTES = 1 << 20
 _HUB_KEY = "https://index.docker.io/v1/"
-_HELPER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_HELPER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}(\.exe)?")  # the ending is Docker Desktop's below Windows
 _PLAIN_FIELDS = {"username", "password", "token", "registry_token", "identity_token"}
 _DOCKER_FIELDS = {"auths", "credHelpers", "credsStore", "HttpHeaders", "currentContext"}
 
@@ -65,8 +65,7 @@ class CredentialFile:
         fitting.sort(key=lambda entry: ("*" in entry.host, -len(entry.path), -len(entry.host)))
         key = _HUB_KEY if reference.registry == DOCKER_HUB else reference.registry
         names = [self.helpers.get(reference.registry, ""), self.store]
-        helpers = [Helper(name, key) for name in dict.fromkeys(names) if name]
-        return (*fitting, *helpers)
+        return (*fitting, *(_helper(name, key) for name in dict.fromkeys(names) if name))
 
 
 def parse_credentials(data: bytes) -> CredentialFile:
@@ -110,8 +109,8 @@ def _docker(document: dict[str, Any]) -> CredentialFile:
     entries = (_entry(key, value) for key, value in auths.items())
     return CredentialFile(
         entries=tuple(entry for entry in entries if entry is not None),
-        helpers={host: _helper_name(name) for key, name in helpers.items() if (host := _host_and_path(key)[0])},
-        store=_helper_name(document["credsStore"]) if document.get("credsStore") else "",
+        helpers={host: _text(helpers, key) for key in helpers if (host := _host_and_path(key)[0])},
+        store=_text(document, "credsStore"),
     )
 
 
@@ -185,10 +184,12 @@ def _is_prefix(path: str, repository: str) -> bool:
     return not path or repository == path or repository.startswith(f"{path}/")
 
 
-def _helper_name(name: Any) -> str:
-    if not isinstance(name, str) or not _HELPER_NAME.fullmatch(name):
-        raise ValueError("the name of a credential helper is not made of a-z, 0-9 and '-'")
-    return name
+def _helper(name: str, key: str) -> Helper | Entry:
+    """The helper, or what is wrong with its name: a program is started by it."""
+    if _HELPER_NAME.fullmatch(name):
+        return Helper(name, key)
+    problem = f"the name of a credential helper, {name[:60]!r}, is not made of a-z, 0-9 and '-'"
+    return Entry(key, "", None, problem)
 
 
 def _text(holder: dict[str, Any], name: str) -> str:

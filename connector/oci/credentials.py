@@ -35,17 +35,25 @@ class Credentials:
     async def candidates(self, reference: Reference, *, anew: bool = False) -> tuple[Credential, ...]:
         """The credentials to try, best first; empty means anonymous. `anew`: the last ones were refused, ask again.
 
-        Raises CredentialsError: CredentialsUnreadable, HelperFailed.
+        Raises CredentialsError CredentialsUnreadable, HelperFailed where nothing that fits can be used.
         """
         file = self._read()
         found: list[Credential] = []
+        failed: CredentialsError | None = None
         for match in file.matches(reference):
-            if isinstance(match, Helper):
-                credential = await self._helpers.ask(match, anew=anew)
-            else:
-                credential = self._usable(match)
+            try:
+                if isinstance(match, Helper):
+                    ask = self._helpers.ask_if_it_works if found else self._helpers.ask
+                    credential = await ask(match, anew=anew)
+                else:
+                    credential = self._usable(match)
+            except CredentialsError as error:
+                failed = failed or error
+                continue
             if credential is not None:
                 found.append(credential)
+        if failed is not None and not found:
+            raise failed
         return tuple(found)
 
     def told(self, candidates: tuple[Credential, ...], host: str) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from connector.errors import CredentialsError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response
 from connector.oci import trust
-from connector.oci.answers import clean, describe, failure_of
+from connector.oci.answers import clean, describe, failure_of, with_login
 from connector.oci.attempts import attempts
 from connector.oci.auth import MAX_TOKEN_BYTES, AuthorizationDenied, Grant, TokenAnswer, TokenRequest, authorize
 from connector.oci.challenge import Challenge, parse_challenges
@@ -91,7 +91,7 @@ class Exchange:
             self.hosts.host(origin_of(response.url)).hold(error.retry_after)
         if error.reason in ("Unauthorized", "Forbidden"):
             candidates = await self.credentials.candidates(reference)
-            raise _with_login(error, self.credentials.told(candidates, reference.registry))
+            raise with_login(error, self.credentials.told(candidates, reference.registry))
         raise error
 
     def _say_warnings(self, reference: Reference, response: Response) -> None:
@@ -211,7 +211,10 @@ class Exchange:
         trusted = self.hosts.settings(reference.api_host).trusted_realms
         if realm.authority != registry.authority and not trust.is_named(realm, trusted):
             addresses = await self._addresses(realm, doing)
-        refusal = trust.refusal_of_realm(registry, realm, addresses, trusted, with_credentials=request.with_credentials)
+        refusal = trust.refusal_of_realm(
+            registry, realm, addresses, trusted, with_credentials=request.with_credentials,
+            registry_is_local=bool(addresses) and await self._is_local(registry, doing),
+        )  # fmt: skip
         if refusal is not None:
             raise _realm_refused(doing, reference, f"the realm {realm.authority}", refusal)
         return addresses, realm
@@ -255,12 +258,16 @@ class Exchange:
         if target == registry:
             return ()
         addresses = await self._addresses(target, ask.doing)
-        own = (registry.host, *await self._addresses(registry, ask.doing))
-        is_local = any(trust.is_local(host) for host in own)
+        is_local = await self._is_local(registry, ask.doing)
         refusal = trust.refusal_of_redirect(current, target, addresses, registry_is_local=is_local)
         if refusal is not None:
             raise _redirect_refused(ask, current, target.authority, refusal)
         return addresses
+
+    async def _is_local(self, registry: Origin, doing: str) -> bool:
+        """Whether all its addresses are private ones: a public registry can add one to its name."""
+        addresses = await self._addresses(registry, doing)
+        return trust.is_local(registry.host) or (bool(addresses) and all(map(trust.is_local, addresses)))
 
     async def _addresses(self, origin: Origin, doing: str) -> tuple[str, ...]:
         try:
@@ -325,18 +332,6 @@ def _redirect_refused(ask: Ask, current: Origin, location: str, cause: str) -> R
         doing=ask.doing,
         cause=f"{current.authority} redirects to {shown!r}, which is not followed: {cause}",
         remedy="ask who runs the registry",
-    )
-
-
-def _with_login(error: RegistryError, login: str) -> RegistryError:
-    """The same refusal, with what was sent: at 3 a.m. that is the first question."""
-    return RegistryError(
-        reason=error.reason,
-        doing=error.doing,
-        cause=f"{error.cause}; {login}",
-        remedy=error.remedy,
-        transient=error.transient,
-        retry_after=error.retry_after,
     )
 
 

@@ -2,9 +2,11 @@
 
 Rules. (1) An answer is kept for a quarter of an hour, or until a registry refuses it. (2) Sources that need the same
 answer at the same moment start the helper once; who is refused within seconds of an answer gets that answer, for asking
-again so soon would bring the same. (3) A failure is shared by those who wait for it and not kept. (4) Bounded.
+again so soon would bring the same. (3) A failure is shared by those who wait for it; it is kept, for a minute, only for
+those who have another credential. (4) Bounded.
 """
 
+from connector.errors import CredentialsError
 from connector.oci.clock import Clock
 from connector.oci.credential_file import Helper
 from connector.oci.credential_helpers import docker
@@ -13,6 +15,7 @@ from connector.oci.secret import Credential
 
 _KEPT_SECONDS = 900.0  # the shortest life known of what a helper gives is an hour (Google)
 _MOMENT_SECONDS = 5.0  # sources of one generate tick are refused within it; the tick after it is 10 s away or more
+_BROKEN_SECONDS = 60.0
 _MOST = 1000  # helpers times registries
 
 
@@ -22,6 +25,7 @@ class HelperAnswers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: dict[Helper, tuple[float, Credential | None]] = {}
+        self._broken_until: dict[Helper, float] = {}
         self._flights: Flights[Credential | None] = Flights(clock, _MOMENT_SECONDS)
 
     def __repr__(self) -> str:
@@ -33,6 +37,18 @@ class HelperAnswers:
         if helper in self._kept and not anew and self._clock.monotonic() - asked < _KEPT_SECONDS:
             return answer
         return await self._flights.share(helper, lambda: self._start(helper))
+
+    async def ask_if_it_works(self, helper: Helper, *, anew: bool = False) -> Credential | None:
+        """What the helper says, for one who can do without it; None where it fails, and for a minute after."""
+        if self._clock.monotonic() < self._broken_until.get(helper, 0.0):
+            return None
+        try:
+            return await self.ask(helper, anew=anew)
+        except CredentialsError:
+            if len(self._broken_until) >= _MOST:
+                self._broken_until.clear()
+            self._broken_until[helper] = self._clock.monotonic() + _BROKEN_SECONDS
+            return None
 
     async def _start(self, helper: Helper) -> Credential | None:
         answer = await docker.credential(helper.name, helper.key)

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from connector.oci.digest import Digest
 
 _PREFIX = "process-"
 _LOCK = ".lock"
+_MAKING_SECONDS = 3600.0  # longer than it takes to make or to remove a folder
 SMALL_BYTES = 256 << 10  # up to here a blob is one piece in memory; above, it streams to a file of its own
 
 
@@ -81,7 +83,9 @@ class SpoolDirectory:
         for folder in self._parent.glob(f"{_PREFIX}*"):
             try:
                 lock = os.open(folder / _LOCK, os.O_RDWR)
-            except OSError:  # being made or being removed at this moment; the next start sees it again
+            except OSError:  # being made or being removed at this moment, or what a kill in the middle of that left
+                if _is_old(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
                 continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,6 +94,13 @@ class SpoolDirectory:
                 continue
             finally:
                 os.close(lock)
+
+
+def _is_old(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > _MAKING_SECONDS
+    except OSError:
+        return False
 
 
 def _remove(lock: int, folder: Path) -> None:
@@ -164,6 +175,7 @@ class Spool:
             with pack.open("ab") as file:
                 file.write(data)
         except OSError as error:
+            self._pack, self._pack_bytes = None, 0  # it may hold a part of the blob, so nothing goes behind it
             raise spool_failed(pack.parent, error) from error
         self._pack_bytes += len(data)
         return Blob(digest, len(data), self, None, pack, offset)

@@ -8,7 +8,7 @@ larger one streams to the spool through one write buffer.
 import asyncio
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from connector.oci.trust import origin_of
 
 Progress = Callable[[int], None]
 
+_DECODED_BYTES = 256 << 10
 _WRITE_BYTES = 1 << 20  # written at once, in a thread: so that a slow disk does not hold up the loop
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
@@ -126,15 +127,15 @@ class Transfer:
         self._path = self._path or self._spool.new_path()
         try:
             async for chunk in response.chunks():
-                data = chunk if decoder is None else self._decoded(decoder, chunk)
-                if self._hasher.size_bytes + len(data) > self._layer.size_bytes:
-                    raise self._wrong_size("it is longer than that")
-                self._hasher.update(data)
-                self._progress(len(data))
-                buffer += data
-                if len(buffer) >= _WRITE_BYTES:
-                    full, buffer = buffer, bytearray()
-                    await asyncio.to_thread(self._write, self._path, full)
+                for data in (chunk,) if decoder is None else self._decoded(decoder, chunk):
+                    if self._hasher.size_bytes + len(data) > self._layer.size_bytes:
+                        raise self._wrong_size("it is longer than that")
+                    self._hasher.update(data)
+                    self._progress(len(data))
+                    buffer += data
+                    if len(buffer) >= _WRITE_BYTES:
+                        full, buffer = buffer, bytearray()
+                        await asyncio.to_thread(self._write, self._path, full)
         except HttpFailure as failure:
             raise failure_of(failure, self.doing, self._host) from failure
         finally:
@@ -142,10 +143,12 @@ class Transfer:
             if self._path is not None:
                 self._write(self._path, buffer)
 
-    def _decoded(self, decoder: "zlib._Decompress", chunk: bytes) -> bytes:
-        room = self._layer.size_bytes - self._hasher.size_bytes + 1
+    def _decoded(self, decoder: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
+        """What the chunk holds, in pieces: a few bytes may be a thousand times as many."""
         try:
-            return decoder.decompress(chunk, room)
+            while piece := decoder.decompress(chunk, _DECODED_BYTES):
+                yield piece
+                chunk = decoder.unconsumed_tail
         except zlib.error:
             raise self._wrong_size("its Content-Encoding is gzip and its bytes are not") from None
 
@@ -154,7 +157,7 @@ class Transfer:
             with path.open("ab") as file:
                 file.write(data)
         except OSError as error:
-            self._hasher = Hasher(algorithm_of(self._layer.digest))
+            self._restart()  # which makes room, too
             self._path = None
             raise spool_failed(path.parent, error) from error
 
@@ -162,7 +165,8 @@ class Transfer:
         self._progress(-self._hasher.size_bytes)
         self._hasher = Hasher(algorithm_of(self._layer.digest))
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _check_length(self, response: Response, expected: int) -> None:
         length = response.content_length

@@ -156,9 +156,19 @@ def refusal_of_redirect(
 
 
 def refusal_of_realm(
-    registry: Origin, realm: Origin, addresses: Sequence[str], trusted: Sequence[str], *, with_credentials: bool
+    registry: Origin,
+    realm: Origin,
+    addresses: Sequence[str],
+    trusted: Sequence[str],
+    *,
+    with_credentials: bool,
+    registry_is_local: bool = False,
 ) -> str | None:
-    """Why this realm gets no request, or not one with credentials."""
+    """Why this realm gets no request, or not one with credentials.
+
+    On a private address it may be where the registry is too: on the same host (GitLab's registry has another port), or
+    under the same domain.
+    """
     if registry.scheme == "https" and realm.scheme == "http":
         return "it is plain HTTP, and the registry is not"
     if realm.authority == registry.authority or (realm.host, realm.port) == (registry.host, registry.port):
@@ -167,7 +177,8 @@ def refusal_of_realm(
         return None
     if is_named(realm, trusted):
         return None
-    if any(is_local(host) for host in (realm.host, *addresses)):
+    own = realm.host == registry.host or (registry_is_local and _share_domain(registry.host, realm.host))
+    if not own and any(is_local(host) for host in (realm.host, *addresses)):
         return "it is on a private address, and not the registry's own"
     if not with_credentials:
         return None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.layers.sparse import SparseMap, content_map_is_whole, read_content_map, read_gnu_map, read_pax_map
+from connector.layers.sparse import SparseMap, content_map_lines, read_content_map, read_gnu_map, read_pax_map
 from connector.layers.tar_header import BadHeader
 from tests.layers.artifacts import END, TAR, TAR_GZIP, contents, failure, header, layer, padded
 
@@ -101,7 +101,7 @@ def test_a_map_without_end_is_an_error() -> None:
 @pytest.mark.parametrize("text", [b"x\n", b"1\nx\n1\n", b"1\n-1\n1\n", b"9" * 25])
 def test_a_map_in_the_content_that_holds_no_numbers_is_an_error(text: bytes) -> None:
     def read() -> SparseMap:
-        assert content_map_is_whole(text)
+        assert content_map_lines(text)
         return read_content_map(text, {"GNU.sparse.realsize": b"10"}, 1)
 
     with pytest.raises(BadHeader):

@@ -6,7 +6,9 @@ Every test runs on both transports.
 import asyncio
 import gzip
 import random
+import resource
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -231,6 +233,50 @@ async def test_a_gzip_bomb_behind_a_content_encoding_is_cut(hosts: Hosts, fake: 
         with pytest.raises((IntegrityError, RegistryError)):
             await fetch(hosts, fake, [layer])
         fake.heal()
+
+
+async def test_a_few_encoded_bytes_never_become_a_large_piece_in_memory(
+    hosts: Hosts, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    content = bytes(48 << 20)
+    [layer] = layers_of(fake, content)
+    wire = gzip.compress(content, 1)
+    del content
+
+    async def encoded(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=wire, headers={"Content-Encoding": "gzip"})
+
+    fake.blobs.clear()
+    fake.answer(encoded, times=3)
+    tracemalloc.start()
+    try:
+        blobs = await fetch(hosts, fake, [layer], BlobStore(tmp_path))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert blobs[layer.digest].size_bytes == 48 << 20
+    assert peak_bytes < 8 << 20
+
+
+async def test_what_a_full_disk_left_of_a_blob_never_moves_those_behind_it(
+    hosts: Hosts, fake: FakeRegistry, tmp_path: Path, clock: FakeClock
+) -> None:
+    contents = [random.Random(number).randbytes(90_000) for number in range(4)]
+    layers = layers_of(fake, *contents)
+    room = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def somebody_makes_room(seconds: float) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, room)
+
+    clock.when_sleeping = somebody_makes_room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, room[1]))
+    try:
+        blobs = await fetch(hosts, fake, layers, BlobStore(tmp_path, memory_bytes=0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, room)
+
+    assert [blobs[layer.digest].read() for layer in layers] == contents
 
 
 async def test_more_than_may_be_fetched_is_refused_before_the_first_byte(hosts: Hosts, fake: FakeRegistry) -> None:

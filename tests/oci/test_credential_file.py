@@ -212,10 +212,7 @@ def test_a_docker_config_without_entries_is_anonymous(document: dict[str, Any]) 
         {"auths": []},
         {"auths": "x"},
         {"credHelpers": []},
-        {"credHelpers": {"h": "../../bin/sh"}},
         {"credHelpers": {"h": 5}},
-        {"credsStore": "a b"},
-        {"credsStore": "A;rm"},
         {"username": "u"},
         {"username": "u", "password": 5},
         {"user": "u", "pass": "p"},
@@ -226,6 +223,20 @@ def test_a_docker_config_without_entries_is_anonymous(document: dict[str, Any]) 
 def test_a_file_of_another_shape_is_one_error(document: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(document)
+
+
+@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "A;rm", "x.exe.exe", ".exe"])
+def test_a_helper_whose_name_is_no_program_of_the_kind_spoils_no_other_host(name: str) -> None:
+    file = parse({"auths": {"r.example": auth()}, "credHelpers": {"bad.example": name}})
+
+    assert passwords(file, "r.example/app") == ["p"]
+    (match,) = file.matches(parse_reference("bad.example/app"))
+    assert isinstance(match, Entry)
+    assert "name of a credential helper" in match.problem
+
+
+def test_a_store_of_docker_desktop_below_windows_is_a_helper() -> None:
+    assert passwords(parse({"credsStore": "desktop.exe"}), "r.example/app") == ["helper desktop.exe for r.example"]
 
 
 @given(DOCUMENTS)

@@ -209,3 +209,19 @@ async def test_a_helper_that_misbehaves_is_bounded_and_not_quoted(
 async def test_a_helper_that_is_not_installed_is_named() -> None:
     with pytest.raises(CredentialsError, match="docker-credential-nobody-has-this"):
         await docker.credential("nobody-has-this", "r.example")
+
+
+async def test_what_is_not_needed_may_fail(tmp_path: Path) -> None:
+    """A good entry, beside a store that is not installed and an entry that cannot be read."""
+    path = tmp_path / "config.json"
+    good, bad = {"username": "u", "password": "p"}, {"auth": "!!!"}
+    auths = {"r.example/org": good, "r.example": bad}
+    path.write_text(json.dumps({"auths": auths, "credsStore": "nobody-has-this"}))
+    credentials = Credentials(path)
+
+    (candidate,) = await credentials.candidates(parse_reference("r.example/org/app"))
+    assert candidate.username == "u"
+    with pytest.raises(CredentialsError, match="r\\.example"):
+        await credentials.candidates(parse_reference("r.example/other/app"))
+    with pytest.raises(CredentialsError, match="nobody-has-this"):
+        await credentials.candidates(parse_reference("elsewhere.example/app"))

@@ -101,3 +101,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         SpoolDirectory(tmp_path / "file").path()
 
     assert caught.value.reason == "SpoolFailed"
+
+
+def test_a_folder_that_a_kill_left_without_its_lock_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    old, new = tmp_path / "process-old", tmp_path / "process-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "1").write_bytes(b"x")
+    os.utime(old, (0, 0))
+
+    SpoolDirectory(tmp_path).path()
+
+    assert not old.exists()
+    assert new.exists()

@@ -210,6 +210,24 @@ def test_a_realm_that_belongs_to_the_registry_gets_credentials(
     assert refusal_of_realm(origin_of(registry), origin_of(realm), addresses, trusted, with_credentials=True) is None
 
 
+@pytest.mark.parametrize(
+    ("registry", "realm"),
+    [
+        ("https://gitlab.corp.example.com:5050", "https://gitlab.corp.example.com/jwt/auth"),
+        ("https://registry.corp.example.com", "https://gitlab.corp.example.com/jwt/auth"),
+    ],
+)
+def test_a_realm_beside_a_private_registry_gets_its_credentials(registry: str, realm: str) -> None:
+    inside = ["10.1.2.3"]
+    one, other = origin_of(registry), origin_of(realm)
+
+    assert refusal_of_realm(one, other, inside, (), with_credentials=True, registry_is_local=True) is None
+    if one.host != other.host:
+        assert refusal_of_realm(one, other, inside, (), with_credentials=True, registry_is_local=False)
+    elsewhere = origin_of("https://intranet.other.example/t")
+    assert refusal_of_realm(one, elsewhere, inside, (), with_credentials=False, registry_is_local=True)
+
+
 @pytest.mark.parametrize("name", ["sso.example", "sso.example:443"])
 def test_a_trusted_realm_may_be_written_with_and_without_the_default_port(name: str) -> None:
     assert is_named(origin_of("https://sso.example/t"), [name])
