@@ -1,16 +1,17 @@
 """`{{ ... }}` in the fields of sink tasks: strict, bounded, and without any way to the outside.
 
-A template, and what it reads, may come out of an artifact, so both are hostile input. Work, memory and output are
-bounded by minijinja's fuel, which it charges for instructions and for the characters that it makes; a template sees
-nothing but the values handed to it, and no Python attribute. The syntax is Jinja's. Further filters: `from_yaml`,
-`from_json`, `to_json`, `sha256`, `regex_match`, `basename`, `dirname`, `without_extension`.
+What a template reads may come out of an artifact, so it is hostile input; the template itself is the operator's. Work,
+memory and output are bounded by minijinja's fuel, which it charges for instructions and for the characters that it
+makes. A template sees nothing but the values handed to it, and of these the items only: neither a mapping, a list nor
+a text has methods. The syntax is Jinja's. Further filters: `from_yaml`, `from_json`, `to_json`, `sha256`,
+`regex_match`, `basename`, `dirname`, `without_extension`.
 """
 
 import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -32,6 +33,7 @@ _LITERAL: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTAL
 _FILTER: Final = re.compile(r"\|\s*([A-Za-z_]\w*)")
 _LONGEST_TEMPLATE: Final = 100_000
 _MOST_NESTED: Final = 50
+_NO_TEXT: Final = "\0items\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,11 @@ class Template:
         """
         self.environment.fuel = _FUEL + _characters(values, _MOST_NESTED) // 16
         try:
-            return self.environment.render_template("it", **values)
-        except (TemplateError, OciSyncError, ValueError, TypeError, RecursionError, OverflowError) as error:
+            text = self.environment.render_template("it", **{name: _bare(value) for name, value in values.items()})
+            if _NO_TEXT in text:
+                raise ValueError("there is no key 'items'; for the pairs of a mapping there is the filter: `| items`")
+            return text
+        except Exception as error:  # a filter may be given anything, and one file must not end the worker
             raise SinkError(
                 reason="TemplateFailed",
                 doing=doing,
@@ -62,9 +67,11 @@ def compile_template(text: str) -> Template:
     """A template, its syntax checked. Raises ConfigError: BadValue, with the line within the template."""
     if len(text) > _LONGEST_TEMPLATE:
         raise _bad(text, f"longer than {_LONGEST_TEMPLATE} characters")
-    environment = Environment(undefined_behavior="strict", auto_escape_callback=lambda _: False)
+    # Without methods of texts: fuel is charged for one only after it has run, `"{:>9999999999}".format(1)`.
+    environment = Environment(undefined_behavior="strict", auto_escape_callback=lambda _: False, pycompat=False)
     for name, function in _FILTERS.items():
         environment.add_filter(name, function)
+    environment.add_filter("tojson", to_json)  # Jinja's own makes its indent before it is charged for it
     environment.remove_global("debug")  # prints every value
     try:
         environment.add_template("it", text)
@@ -84,7 +91,7 @@ def variables_of(template: Template) -> frozenset[str]:
 def from_yaml(text: str) -> Any:
     """One YAML 1.2 document as plain values, within the bounds of yaml_lines. Raises ValueError."""
     try:
-        return parse_yaml(text.encode(), "the text").plain()
+        return _bare(parse_yaml(_text(text, "from_yaml").encode(), "the text").plain())
     except OciSyncError as error:
         raise ValueError(f"from_yaml: {error.cause}") from error
 
@@ -92,7 +99,7 @@ def from_yaml(text: str) -> Any:
 def from_json(text: str) -> Any:
     """JSON as plain values. Raises ValueError."""
     try:
-        return json.loads(text)
+        return _bare(json.loads(_text(text, "from_json")))
     except RecursionError as error:
         raise ValueError("from_json: nested too deeply") from error
     except ValueError as error:
@@ -110,7 +117,7 @@ def to_json(value: Any) -> str:
 def regex_match(text: str, pattern: str) -> bool:
     """Whether the pattern is found in the text. Linear in time: Rust's syntax, no look-around. Raises ValueError."""
     try:
-        _regex(pattern).validate_python(text)
+        _regex(_text(pattern, "regex_match")).validate_python(_text(text, "regex_match"))
     except ValidationError:
         return False
     return True
@@ -131,10 +138,62 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "to_json": to_json,
     "sha256": lambda text: hashlib.sha256(str(text).encode()).hexdigest(),
     "regex_match": regex_match,
-    "basename": lambda path: posixpath.basename(path),
-    "dirname": lambda path: posixpath.dirname(path),
-    "without_extension": lambda path: posixpath.splitext(path)[0],
+    "basename": lambda path: posixpath.basename(_text(path, "basename")),
+    "dirname": lambda path: posixpath.dirname(_text(path, "dirname")),
+    "without_extension": lambda path: posixpath.splitext(_text(path, "without_extension"))[0],
 }
+
+
+class _Items:
+    """The pairs of a mapping, for the filter `items`. As a text it is a mistake: a method was meant, or a key."""
+
+    def __init__(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        self._pairs = pairs
+
+    def __call__(self) -> Sequence[tuple[Any, Any]]:
+        return self._pairs
+
+    def __str__(self) -> str:
+        return _NO_TEXT  # an error raised here would be swallowed on the way
+
+
+class _Mapping(dict[Any, Any]):
+    """A mapping of which a template sees the items, and nothing that Python's has besides."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "items":  # minijinja takes for a mapping what has it
+            return _Items([*dict.items(self)])
+        return _special(self, name)
+
+
+class _List(list[Any]):
+    """A list of which a template sees the items, and nothing that Python's has besides."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        return _special(self, name)
+
+
+def _special(value: object, name: str) -> Any:
+    if name.startswith("__"):  # what Python itself asks for; minijinja lets no template do so
+        return object.__getattribute__(value, name)
+    raise AttributeError(f"a template has no method or attribute {name!r} here")
+
+
+def _bare(value: Any) -> Any:
+    """The value, with mappings and lists that have no methods."""
+    if isinstance(value, dict):
+        return _Mapping((key, _bare(part)) for key, part in dict.items(value))
+    return _List(_bare(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: it takes a text, and was given {type(value).__name__.strip('_').lower()}")
+    return value
 
 
 def filter_names() -> list[str]:

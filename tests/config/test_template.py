@@ -1,5 +1,6 @@
 """Templates: strict, bounded, and blind to everything but their values."""
 
+import json
 import time
 
 import pytest
@@ -100,3 +101,48 @@ def test_a_bar_in_a_text_is_no_filter_and_those_of_jinja_are_known(text: str) ->
 
 def test_a_template_tells_which_values_it_asks_for() -> None:
     assert variables_of(compile_template("{{ path }}{{ content | from_yaml }}")) == {"path", "content"}
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("{{ (content | from_yaml).get('name') }}", "[1]"),
+        ("{{ (content | from_yaml).x | from_yaml }}", "x: 5"),
+        ("{{ (content | from_json).keys() }}", "[1]"),
+        ("{{ (content | from_yaml).items }}", "a: 1"),
+        ("{{ (content | from_yaml).pop('a') }}", "a: 1"),
+        ("{{ (content | from_yaml).extend([1]) }}", "[1]"),
+        ("{{ (content | from_yaml).f.format(1) }}", "f: '{:>2000000000}'"),
+        ("{{ '{:>2000000000}'.format(1) }}", ""),
+        ("{{ [1] | tojson(indent=1000000000) }}", ""),
+        ("{{ 7 | basename }}", ""),
+        ("{{ content | regex_match(7) }}", ""),
+        ("{{ (content | from_yaml).__class__ }}", "a: 1"),
+    ],
+)
+def test_no_file_and_no_method_does_more_than_fail_its_template(text: str, content: str) -> None:
+    template = compile_template(text)
+
+    with pytest.raises(SinkError) as caught:
+        template.render(content=content)
+
+    assert caught.value.reason == "TemplateFailed"
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("{{ d.name }} {{ d['name'] }} {{ d.list[0].a }}", "n n 1"),
+        ("{{ d.items }} {{ d.get }}", "[1, 2] 5"),
+        ("{{ d | length }} {{ 'name' in d }} {{ 2 in d.items }} {{ d.nothing is defined }}", "4 True True False"),
+        ("{% for key, value in d.list[0] | items %}{{ key }}={{ value }}{% endfor %}", "a=1"),
+        ("{{ d.items | join('-') }} {{ d.items | first }} {{ d.items | sum }} {{ d.items[-1] }}", "1-2 1 3 2"),
+        ("{{ d.list | map(attribute='a') | list }} {{ d is mapping }} {{ d.items is sequence }}", "[1] True True"),
+        ("{{ d.list | to_json }} {{ d.list | tojson }}", '[{"a":1}] [{"a":1}]'),
+    ],
+)
+def test_items_are_there_whatever_their_names(text: str, result: str) -> None:
+    d = {"name": "n", "items": [1, 2], "get": 5, "list": [{"a": 1}]}
+
+    assert compile_template("{% set d = content | from_json %}" + text).render(content=json.dumps(d)) == result
+    assert compile_template(text).render(d=d) == result
