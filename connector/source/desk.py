@@ -39,8 +39,13 @@ class Desk:
         self.news.set()
 
     def waiting(self, *kinds: RequestKind) -> list[Request]:
-        """The requests of these kinds that wait, in the order of `kinds`."""
-        return [self._waiting[kind] for kind in kinds if kind in self._waiting]
+        """The requests of these kinds that wait, in the order in which they were asked."""
+        found = [self._waiting[kind] for kind in kinds if kind in self._waiting]
+        return sorted(found, key=lambda request: (request.at, request.id))
+
+    def is_replaced(self, request: Request) -> bool:
+        """Whether a newer one of its kind waits, which must stay in the topic until it is carried out itself."""
+        return self._waiting.get(request.kind, request).id != request.id
 
     def done(self, request: Request) -> None:
         """It was carried out; should it be met again, it is passed over."""

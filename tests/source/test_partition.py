@@ -291,3 +291,53 @@ async def test_a_pause_or_its_end_that_comes_while_the_topic_is_read_counts(is_p
                 async with asyncio.timeout(0.2):
                     await ticked.wait()
             assert scene.partition.state is State.RUNNING
+
+
+async def test_of_a_reset_and_a_set_the_one_that_was_asked_last_counts() -> None:
+    looked: list[SourceOffset | None] = []
+    done = asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        looked.append(previous)
+        done.set()
+        return await nothing(previous, output)
+
+    topic = Topic()
+    for kind, at in ((RequestKind.SET, 1), (RequestKind.RESET, 2)):
+        record = request_record(
+            OFFSETS, 1, Request(kind, A.flow, A.artifact, id=kind.value, at=at, by="x", digest=DIGEST)
+        )
+        topic.records[record.key] = record
+    async with running(Ticker(A, look), topic=topic):
+        await done.wait()
+
+    assert looked == [None]
+    assert A.offset_key not in topic.records
+
+
+async def test_a_trigger_that_comes_during_the_tick_of_another_is_not_answered_by_it() -> None:
+    looks, second, may_end = 0, asyncio.Event(), asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            scene.partition.noticed(newer)
+            topic.records[newer.key] = newer
+        else:
+            second.set()
+            await may_end.wait()
+        raise refused()
+
+    older, newer = (
+        request_record(OFFSETS, 1, Request(RequestKind.TRIGGER, A.flow, A.artifact, id=id_, at=1, by="x"))
+        for id_ in ("older", "newer")
+    )
+    topic = Topic()
+    topic.records[older.key] = older
+    async with running(Ticker(A, look), topic=topic) as scene:
+        await second.wait()
+        assert topic.records[newer.key] == newer
+        may_end.set()
+        while newer.key in topic.records:  # noqa: ASYNC110  the fence's time-out bounds it
+            await asyncio.sleep(0.01)
