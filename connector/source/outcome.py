@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import monotonic
 
 from connector.kafka.transaction import Committed
 from connector.records.file_record import Change
 from connector.records.source_offset import SourceOffset
+from connector.status import Delivered
 from connector.telemetry import Phase
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -59,3 +61,13 @@ class Phases:
 
     def total(self) -> float:
         return sum(self.seconds.values())
+
+
+def delivered(offset: SourceOffset) -> Delivered:
+    """What an offset says that readers have."""
+    return Delivered(
+        digest=offset.digest,
+        files=offset.files,
+        pull_id=offset.pull_id,
+        committed_at=datetime.fromtimestamp(offset.committed_at / 1000, UTC),
+    )

@@ -2,19 +2,21 @@
 
 Rules. (1) Nothing ticks before the offsets are restored. (2) A source's failure is its own: it is shown, and tried
 again at the next tick. (3) A fence or a doubtful membership makes the whole partition restore again; it never ends the
-worker. (4) Cancelling the task of `run` waits for a commit that is under way, and for nothing else.
+worker. (4) Cancelling the task of `run` waits for a commit that is under way, and for nothing else. (5) A topic that is
+gone stops the sources that write to it until it is there again, and no others.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from time import monotonic
 
 from connector import faults
-from connector.errors import OciSyncError
+from connector.errors import OciSyncError, OutputError
 from connector.kafka.membership import Event, State, step
 from connector.kafka.record import Record
 from connector.kafka.transaction import FENCES, Committed, Writes
@@ -22,10 +24,11 @@ from connector.records.request import Request, RequestKind, split_request_key
 from connector.records.source_offset import SourceOffset, offset_key
 from connector.source.answer import answer, asked_offset, offset_effect
 from connector.source.desk import Desk
-from connector.source.outcome import Pull, Unchanged
+from connector.source.outcome import Pull, Unchanged, delivered
+from connector.source.output import SourceOutput
 from connector.source.restore import readable_request
-from connector.source.surroundings import Limits, ScheduledSource, Surroundings
-from connector.status import Delivered, PartitionState
+from connector.source.surroundings import Limits, ScheduledSource, Surroundings, topic_gone
+from connector.status import PartitionState
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class OwnedPartition:
         self._known_paths: dict[bytes, Mapping[str, str]] = {}
         # Not those of the other partitions: a topic that was deleted stops the sources that write to it, no others.
         self._topics = frozenset([around.offsets_topic, *(one.source.topic for one in sources)])
+        self._gone: frozenset[str] = frozenset()
         self._at_work = 0
         self._desks = {one.source.offset_key: Desk() for one in sources}
 
@@ -82,7 +86,7 @@ class OwnedPartition:
                     if self._around.once:
                         return
                     attempt += 1
-                    await asyncio.sleep(min(_LONGEST_BACKOFF_SECONDS, 2.0 ** min(attempt, 5)))
+                    await asyncio.sleep(_backoff_seconds(attempt))
                     continue
                 attempt = 0
                 self.happened(Event.RESTORED)
@@ -114,9 +118,11 @@ class OwnedPartition:
             desk.post(request)
             desk.heard_of_pause |= kind is RequestKind.PAUSE
 
-    async def prepare(self) -> None:
-        """Fresh limits and a producer that is ready, while the blobs download."""
+    async def prepare(self, topic: str | None = None) -> None:
+        """Fresh limits and a producer that is ready, while the blobs download. `topic`: that must be there."""
         self._limits = await self._around.limits(self._topics)
+        if topic is not None and topic not in self._limits:
+            raise topic_gone(topic)
         await self._transactions.initialise(self._limits)
 
     async def commit(self, records: Iterable[Record], offset: Record) -> Committed:
@@ -131,14 +137,16 @@ class OwnedPartition:
         for desk in self._desks.values():
             desk.paused = desk.heard_of_pause = False  # the topic tells, and what is heard from now on
         await self.prepare()
-        restored = await self._around.restorer.restore(self.number, [one.source for one in self.sources])
+        self._gone = self._topics - self._limits.keys()
+        sources = [one.source for one in self.sources if one.source.topic not in self._gone]
+        restored = await self._around.restorer.restore(self.number, sources)
         self._transactions.restored()
         self._position = restored.position
         self._offsets = dict(restored.offsets)
         self._known_paths = dict(restored.known_paths)
-        for scheduled in self.sources:
+        for scheduled in (one for one in self.sources if one.source.topic not in self._gone):
             offset = restored.offsets.get(scheduled.source.offset_key)
-            self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
+            self._around.status.source_restored(scheduled.id, now(), delivered(offset) if offset else None)
         for request in restored.requests:
             asked = self._desks.get(request.offset_key)
             if asked is not None and not (request.kind is RequestKind.PAUSE and asked.heard_of_pause):
@@ -167,6 +175,9 @@ class OwnedPartition:
 
     async def _run_source(self, scheduled: ScheduledSource) -> None:
         desk = self.desk(scheduled)
+        if scheduled.source.topic in self._gone:
+            await self._await_topic(scheduled)
+            return
         while True:
             desk.news.clear()
             started = monotonic()
@@ -177,6 +188,21 @@ class OwnedPartition:
             if self._around.once:
                 return
             await self._wait(scheduled, desk, error, monotonic() - started)
+
+    async def _await_topic(self, scheduled: ScheduledSource) -> None:
+        """Say that the source's topic is gone, and look until it is there again."""
+        failed_before = self._around.failures.get(scheduled.id)
+        if failed_before is None or failed_before.reason != "TopicMissing":
+            self._failed(scheduled, topic_gone(scheduled.source.topic), timedelta())
+        for attempt in count(1):
+            if self._around.once:
+                return
+            wait = timedelta(seconds=_backoff_seconds(attempt))
+            self._around.status.source_scheduled(scheduled.id, now(), now() + wait)
+            await asyncio.sleep(wait.total_seconds())
+            with suppress(OutputError):
+                if scheduled.source.topic in await self._around.limits([scheduled.source.topic]):
+                    raise _LookAgain
 
     async def _work(self, scheduled: ScheduledSource, desk: Desk) -> OciSyncError | None:
         """What is asked of the source, and its tick unless it is paused."""
@@ -240,7 +266,7 @@ class OwnedPartition:
                 self._offsets.pop(source.offset_key, None)
             else:
                 self._offsets[source.offset_key] = offset
-            self._around.status.source_restored(scheduled.id, now(), _delivered(offset) if offset else None)
+            self._around.status.source_restored(scheduled.id, now(), delivered(offset) if offset else None)
         return None
 
     async def _settle(self, requests: Sequence[Request], desk: Desk) -> OciSyncError | None:
@@ -272,7 +298,9 @@ class OwnedPartition:
         status.source_started(scheduled.id, now())
         started = monotonic()
         try:
-            outcome = await scheduled.ticker.tick(self._offsets.get(key), self._known_paths[key], self, force=force)
+            outcome = await scheduled.ticker.tick(
+                self._offsets.get(key), self._known_paths[key], SourceOutput(self, scheduled.source.topic), force=force
+            )
         except OciSyncError as error:
             self._failed(scheduled, error, timedelta(seconds=monotonic() - started))
             return error
@@ -292,7 +320,7 @@ class OwnedPartition:
             case Pull():
                 self._offsets[source.offset_key] = outcome.offset
                 self._known_paths[source.offset_key] = outcome.offset.paths
-                status.source_committed(scheduled.id, now(), _delivered(outcome.offset), took)
+                status.source_committed(scheduled.id, now(), delivered(outcome.offset), took)
                 telemetry.observe_tick(source.flow, outcome.phases)
                 changes = {change.value: count for change, count in outcome.changes.items()}
                 telemetry.records_produced(source.flow, source.name, changes, outcome.committed.size_bytes)
@@ -314,10 +342,5 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _delivered(offset: SourceOffset) -> Delivered:
-    return Delivered(
-        digest=offset.digest,
-        files=offset.files,
-        pull_id=offset.pull_id,
-        committed_at=datetime.fromtimestamp(offset.committed_at / 1000, UTC),
-    )
+def _backoff_seconds(attempt: int) -> float:
+    return min(_LONGEST_BACKOFF_SECONDS, 2.0 ** min(attempt, 5))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from connector.errors import OciSyncError
+from connector.errors import OciSyncError, OutputError
 from connector.source.restore import Restorer
 from connector.source.source import Source
 from connector.source.tasks.generate import Schedule
@@ -35,7 +35,11 @@ class ScheduledSource:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all partitions of a worker share. `limits` asks for max.message.bytes of the topics it is given."""
+    """What all partitions of a worker share.
+
+    `limits` asks for max.message.bytes of the topics it is given, and leaves out those that are gone. It raises
+    OutputError TopicMissing where the offsets topic is.
+    """
 
     status: Status
     telemetry: Telemetry
@@ -45,3 +49,13 @@ class Surroundings:
     restoring: asyncio.Semaphore
     once: bool
     failures: dict[SourceId, OciSyncError]
+
+
+def topic_gone(name: str) -> OutputError:
+    """The error of a topic that was there when the worker started."""
+    return OutputError(
+        reason="TopicMissing",
+        doing=f"looking at topic {name}",
+        cause="it is gone since this worker started",
+        remedy="oci-sync topics create makes it again, and the next tick emits in full (operator)",
+    )

@@ -31,7 +31,7 @@ from connector.records.worker_notice import (
 from connector.source.group import Group, writes_of
 from connector.source.partition import OwnedPartition, now
 from connector.source.restore import Restorer
-from connector.source.surroundings import Limits, ScheduledSource, Surroundings
+from connector.source.surroundings import Limits, ScheduledSource, Surroundings, topic_gone
 from connector.status import SourceId, Status
 from connector.telemetry import Telemetry
 
@@ -280,13 +280,8 @@ class Worker:
     async def _limits(self, names: Collection[str]) -> Limits:
         found = await self._topics.describe(sorted(names))
         self._status.kafka_answered(now())
-        for name in sorted(set(names) - found.keys()):
-            raise OutputError(
-                reason="TopicMissing",
-                doing=f"looking at topic {name}",
-                cause="it is gone since this worker started",
-                remedy="oci-sync topics create makes it again, and the next tick emits in full (operator)",
-            )
+        if self._group.offsets_topic in set(names) - found.keys():
+            raise topic_gone(self._group.offsets_topic)
         return {name: topic.max_message_bytes for name, topic in found.items()}
 
     async def _until_done(self, stop: asyncio.Event) -> None:

@@ -42,6 +42,7 @@ class Topic:
 
     def __init__(self) -> None:
         self.records: dict[bytes, Record] = {}
+        self.gone: set[str] = set()
         self.while_read: Callable[[], None] = lambda: None
 
     async def read(self, topic: str, partitions: Sequence[int], keep: Callable[[Record], Any]) -> dict[int, Any]:
@@ -119,11 +120,13 @@ async def running(*tickers: Ticker, topic: Topic | None = None) -> AsyncIterator
     """The partition, while its task runs."""
     asked: list[frozenset[str]] = []
 
+    topic = topic or Topic()
+    there = topic
+
     async def limits(names: Collection[str]) -> Mapping[str, int | None]:
         asked.append(frozenset(names))
-        return dict.fromkeys(names)
+        return dict.fromkeys(set(names) - there.gone)
 
-    topic = topic or Topic()
     changelog: Any = topic
     status, telemetry = Status("w", now()), Telemetry()
     around = Surroundings(
@@ -341,3 +344,53 @@ async def test_a_trigger_that_comes_during_the_tick_of_another_is_not_answered_b
         may_end.set()
         while newer.key in topic.records:  # noqa: ASYNC110  the fence's time-out bounds it
             await asyncio.sleep(0.01)
+
+
+async def test_a_topic_that_is_gone_stops_its_own_source_alone_until_it_is_back() -> None:
+    looks: list[str] = []
+    a_looked, b_prepared = asyncio.Event(), asyncio.Event()
+
+    async def a(previous: SourceOffset | None, output: Output) -> Unchanged:
+        looks.append("a")
+        a_looked.set()
+        return await nothing(previous, output)
+
+    async def b(previous: SourceOffset | None, output: Output) -> Unchanged:
+        await output.prepare()
+        b_prepared.set()
+        return await nothing(previous, output)
+
+    topic = Topic()
+    topic.gone.add(A.topic)
+    async with running(Ticker(A, a), Ticker(B, b), topic=topic) as scene:
+        await b_prepared.wait()
+        (of_a,) = [one for one in scene.status.view(now()).sources if one.facts.id.source == "a"]
+        assert of_a.facts.problem is not None
+        assert of_a.facts.problem.reason == "TopicMissing"
+        assert looks == []
+
+        topic.gone.clear()
+        await a_looked.wait()
+
+
+async def test_a_tick_whose_topic_goes_sends_nothing_that_would_make_it_anew() -> None:
+    told: list[OutputError] = []
+    failed = asyncio.Event()
+
+    async def look(previous: SourceOffset | None, output: Output) -> Unchanged:
+        topic.gone.add(A.topic)
+        try:
+            await output.prepare()
+        except OutputError as error:
+            told.append(error)
+            failed.set()
+            raise
+        raise AssertionError
+
+    topic = Topic()
+    async with running(Ticker(A, look), topic=topic) as scene:
+        made = scene.writer.made
+        await failed.wait()
+        assert scene.writer.made <= made + 1  # that of the restore
+
+    assert [error.reason for error in told] == ["TopicMissing"]

@@ -336,13 +336,15 @@ def test_a_topic_that_was_deleted_is_filled_again_although_the_digest_stands(
     assert table_of(product.read()) == as_text(ONE)
 
 
-def test_a_topic_that_was_deleted_stops_no_source_of_another_partition(
-    tmp_path: Path, product: Product, fake: FakeRegistry, kafka: Broker
+@pytest.mark.parametrize("share_a_partition", [False, True])
+def test_a_topic_that_was_deleted_stops_its_own_source_alone_and_is_filled_when_it_is_back(
+    tmp_path: Path, product: Product, fake: FakeRegistry, kafka: Broker, share_a_partition: bool
 ) -> None:
     other = next(
         one
-        for number in range(20)
-        if owned_by(one := named(product, tmp_path / str(number), f"{product.name}-{number}")) != owned_by(product)
+        for number in range(40)
+        if (owned_by(one := named(product, tmp_path / str(number), f"{product.name}-{number}")) == owned_by(product))
+        is share_a_partition
     )
     for one in (product, other):
         fake.publish(repository(one), "prod", ONE)
@@ -352,11 +354,18 @@ def test_a_topic_that_was_deleted_stops_no_source_of_another_partition(
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         admin.delete_topics([product.topic])[product.topic].result(10)
 
-        fake.publish(repository(other), "prod", TWO)
-        other.wait_for_pulls(2)
+        for release, files in enumerate([TWO, ONE], start=2):
+            for one in (product, other):
+                fake.publish(repository(one), "prod", files)
+            other.wait_for_pulls(release)
+        worker.wait_for("reason=TopicMissing")
+        assert not product.exists()
+
+        assert product.call("topics", "create", str(product.flow_file)).returncode == 0
+        worker.wait_for(rf"{product.name}/pull\]: committed", count=2, seconds=60)
         worker.end()
 
-    assert table_of(other.read()) == as_text(TWO)
+    assert table_of(other.read()) == table_of(product.read()) == as_text(ONE)
 
 
 def named(like: Product, folder: Path, name: str) -> Product:
