@@ -150,6 +150,39 @@ def test_secrets_that_are_never_forgotten_do_not_fill_the_memory() -> None:
     assert secrets.redact("token-002999") == "***"
 
 
+def test_tokens_that_come_and_go_push_out_no_password() -> None:
+    secrets = Secrets()
+    secrets.add("the-password-of-kafka")
+    secrets.add_passing(*(f"token-{n:06}" for n in range(3_000)))
+
+    assert secrets.redact("the-password-of-kafka token-000001 token-002999") == "*** token-000001 ***"
+
+
+def test_what_is_read_again_counts_as_new() -> None:
+    secrets = Secrets()
+    secrets.add("the-one-in-use")
+    for number in range(3_000):
+        secrets.add(f"rotated-{number:06}", "the-one-in-use")
+
+    assert secrets.redact("the-one-in-use") == "***"
+
+
+def test_tokens_of_a_registry_that_makes_long_ones_do_not_fill_the_memory() -> None:
+    secrets = Secrets()
+    for number in range(200):
+        secrets.add_passing(f"{number:06}" + "x" * 65_530)
+
+    assert repr(secrets) == "<Secrets 61>"
+
+
+def test_a_key_is_left_out_line_by_line_and_the_words_around_it_stay() -> None:
+    secrets = Secrets()
+    secrets.add("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END PRIVATE KEY-----\n")
+
+    assert secrets.redact("-----BEGIN PRIVATE KEY----- kqhkiG9w0BAQEF") == "-----BEGIN PRIVATE KEY----- ***"
+    assert repr(secrets) == "<Secrets 2>"
+
+
 def test_the_level_changes_while_running_and_a_wrong_word_is_refused() -> None:
     def write() -> None:
         LOG.info("unheard")

@@ -2,9 +2,8 @@
 
 import asyncio
 import base64
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from connector.cli import ExitCode
 from connector.cli.directory import write_files
-from connector.cli.output import OutputFormat
+from connector.cli.output import OutputFormat, as_json, as_yaml
 from connector.config.worker_file import load_worker
 from connector.errors import OutputError, SinkError
 from connector.kafka.reader import TopicReader
@@ -35,6 +35,7 @@ from connector.telemetry import printable
 from connector.wiring.parts import open_parts
 
 _MARKS = {"added": "+", "modified": "~", "unchanged": "=", "removed": "-"}
+_MOST_NAMED = 5
 
 
 def peek(
@@ -45,10 +46,13 @@ def peek(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new records until interrupted.")] = False,
     snapshot: Annotated[bool, typer.Option("--snapshot", help="Only the newest complete set of files.")] = False,
     content: Annotated[bool, typer.Option("--content", help="The files' content too.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Write the newest complete set into this folder.")] = None,
-    output: Annotated[OutputFormat, typer.Option("-o", "--output", help="table or json (one object a line).")] = (
-        OutputFormat.TABLE
-    ),
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Write the newest complete set into this folder; 1 if the topic lacks a content."),
+    ] = None,
+    output: Annotated[
+        OutputFormat, typer.Option("-o", "--output", help="A table, JSON (one object a line), or a list in YAML.")
+    ] = OutputFormat.TABLE,
 ) -> None:
     """Show what is in a topic."""
     asyncio.run(_peek(topic, worker_file, follow=follow, snapshot=snapshot, content=content, output=output, to=to))
@@ -64,7 +68,7 @@ async def _peek(
     output: OutputFormat,
     to: Path | None,
 ) -> None:
-    printer = _Printer(output, content=content)
+    printer = Printer(output, content=content)
     async with open_parts(load_worker(worker_file)) as parts, TopicReader(parts.clients, parts.topics, topic) as reader:
         if not (snapshot or to is not None):
             async for batch in reader.batches(follow=follow):
@@ -74,15 +78,35 @@ async def _peek(
         async for batch in reader.batches():
             for record in batch:
                 newest.take(record)
+    lacking = False
     for artifact, records in newest.whole.items():
         if to is None:
             printer.print(records)
         else:
-            files = [file for record in records if (file := _decoded(record)) is not None]
-            write_files(to, [(file.path, partial(bytes, file.content or b"")) for file in files])
-            sys.stderr.write(printable(f"{artifact}: {len(files)} files written to {to}") + "\n")
+            lacking |= not write_whole(to, artifact, records)
     for line in newest.unfinished():
         sys.stderr.write(printable(line) + "\n")
+    if lacking:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def write_whole(to: Path, artifact: str, records: Sequence[Record]) -> bool:
+    """Write the files of one pull and say so; False where some were sent by reference, and are left out."""
+    files = [file for record in records if (file := _decoded(record)) is not None]
+    here = [file for file in files if file.reference_bytes is None]
+    write_files(to, [(file.path, partial(bytes, file.content or b"")) for file in here])
+    sys.stderr.write(printable(f"{artifact}: {len(here)} files written to {to}") + "\n")
+    elsewhere = [file.path for file in files if file.reference_bytes is not None]
+    if elsewhere:
+        names = ", ".join(elsewhere[:_MOST_NAMED]) + (", …" if len(elsewhere) > _MOST_NAMED else "")
+        sys.stderr.write(
+            printable(
+                f"{artifact}: {len(elsewhere)} files left out, for they were sent by reference and the topic has no "
+                f"content of them: {names}; oci-sync pull {artifact} -o {to} fetches them"
+            )
+            + "\n"
+        )
+    return not elsewhere
 
 
 class Newest:
@@ -117,7 +141,7 @@ class Newest:
         ]
 
 
-class _Printer:
+class Printer:
     """Lines on standard output; a heading where a new pull begins."""
 
     def __init__(self, output: OutputFormat, *, content: bool) -> None:
@@ -132,10 +156,13 @@ class _Printer:
         sys.stdout.flush()
 
     def _lines(self, record: Record) -> Iterator[str]:
-        if self._output is OutputFormat.TABLE:
-            yield from self._table(record)
-        else:
-            yield json.dumps(self._document(record), ensure_ascii=False)
+        match self._output:
+            case OutputFormat.TABLE:
+                yield from self._table(record)
+            case OutputFormat.JSON:
+                yield as_json(self._document(record))
+            case OutputFormat.YAML:
+                yield as_yaml([self._document(record)]).removesuffix("\n")
 
     def _table(self, record: Record) -> Iterator[str]:
         pull = record.header(PULL_ID)
@@ -146,10 +173,10 @@ class _Printer:
             when = datetime.fromtimestamp(max(record.timestamp_ms, 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
             artifact = printable(_key(record)[0])
             yield (
-                f"{when}  pull {pull}  {record.header(FILES)} files, {record.header(DELETES)} deletes\n"
-                f"  {artifact}  {record.header(ARTIFACT_DIGEST)}"
+                f"{when}  pull {_header(record, PULL_ID)}  {_header(record, FILES)} files, "
+                f"{_header(record, DELETES)} deletes\n  {artifact}  {_header(record, ARTIFACT_DIGEST)}"
             )
-        change = record.header(CHANGE) or "?"
+        change = _header(record, CHANGE)
         path = printable(_key(record)[1])
         place = f"[{record.partition}] {record.offset:>6}"
         if record.value is None:
@@ -195,6 +222,11 @@ def _decoded(record: Record) -> FileRecord | None:
         return read_file(record)
     except OutputError:
         return None
+
+
+def _header(record: Record, name: str) -> str:
+    """A header as it may stand on a terminal."""
+    return printable(record.header(name) or "?")
 
 
 def _content(content: bytes) -> dict[str, str]:

@@ -41,6 +41,15 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def run(
     flows: Annotated[list[Path], typer.Argument(metavar="FLOW…", help="Flow files, or directories of them.")],
     worker_file: Annotated[
@@ -51,10 +60,10 @@ def run(
     join: Annotated[bool, typer.Option("--join", help="With --once: beside live workers of the group.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Do not start if any flow file is wrong.")] = False,
     log_format: Annotated[LogFormat, typer.Option(help="Log lines on standard error.")] = LogFormat.TEXT,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(case_sensitive=False, help="How much is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run the worker: registries to Kafka, and from Kafka to stores."""
-    configure_logging(log_format.value, log_level)
+    configure_logging(log_format.value, log_level.value)
     half: Literal["source", "sink"] | None = only.value if only is not None else None
     worker = load_worker(worker_file)
     loaded = load_flows(flows, half)

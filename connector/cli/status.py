@@ -16,7 +16,6 @@ from connector.cli.worker_http import Json, WorkerUnreachable, ask, worker_url
 from connector.config.worker_file import Worker, load_worker
 from connector.errors import ConfigError
 from connector.server.status_page import short_duration
-from connector.telemetry import printable
 
 _HEADS = ("source", "flow", "ready", "reason", "revision", "age", "next", "files", "message")
 
@@ -34,6 +33,8 @@ def status(
     document = read_status(load_worker(config), url, _from_topics)
     if output_format is OutputFormat.TABLE:
         sys.stdout.write(table(document, bold=output.is_colourful(sys.stdout)))
+        if not (document["sources"] or document["sinks"]):
+            sys.stderr.write("no source and no sink is known\n")
     else:
         sys.stdout.write(output.written(document, output_format))
     raise typer.Exit(ExitCode.DONE if document["ready"] else ExitCode.NOT_READY)
@@ -62,7 +63,7 @@ def read_status(worker: Worker, url: str | None, from_topics: FromTopics | None 
     except (WorkerUnreachable, ConfigError) as error:
         if from_topics is not None and url is None:
             if isinstance(error, WorkerUnreachable):
-                sys.stderr.write(printable(f"{error}; asking Kafka what the topics tell") + "\n")
+                sys.stderr.write(output.visible(f"{error}; asking Kafka what the topics tell") + "\n")
             return from_topics(worker)
         if isinstance(error, ConfigError):
             raise
@@ -75,18 +76,20 @@ def read_status(worker: Worker, url: str | None, from_topics: FromTopics | None 
 def table(document: Json, *, bold: bool = False) -> str:
     """The document for people: a line for each source and sink, then what else is wrong."""
     at = datetime.fromisoformat(document["at"])
-    parts = [output.table([_source_row(one, at) for one in document["sources"]], _HEADS, bold=bold)]
+    parts: list[str] = []
+    if document["sources"]:
+        parts.append(output.table([_source_row(one, at) for one in document["sources"]], _HEADS, bold=bold))
     if document["sinks"]:
         parts.append(output.table([_sink_row(one) for one in document["sinks"]], bold=bold))
     budgets = document.get("worker", {}).get("registries", ())
     if budgets:
-        parts.append("".join(f"{printable(_budget(one))}\n" for one in budgets))
+        parts.append("".join(f"{output.visible(_budget(one))}\n" for one in budgets))
     shown = {
         f"{one['flow']}/{one.get('source') or one.get('sink')}: " for one in document["sources"] + document["sinks"]
     }
     others = [one for one in document["problems"] if not one.startswith(tuple(shown))]
     if others:
-        parts.append("".join(f"! {printable(one)}\n" for one in others))
+        parts.append("".join(f"! {output.visible(one)}\n" for one in others))
     return "\n".join(parts)
 
 

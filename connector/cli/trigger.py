@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 
 from connector.cli import ExitCode
+from connector.cli.output import visible
 from connector.cli.worker_http import WorkerUnreachable, worker_url
 from connector.cli.worker_http import ask as ask_over_http
 from connector.config.worker_file import load_worker
@@ -91,10 +92,10 @@ def _over_http(verb: str, source: str | None, url: str) -> None:
     try:
         code, document = ask_over_http(f"{worker_url(None, url)}{path}", "POST")
     except WorkerUnreachable as error:
-        typer.echo(printable(str(error)), err=True)
+        typer.echo(visible(str(error)), err=True)
         raise typer.Exit(ExitCode.FAILED) from error
     if code != 202:
         told = document.get("error", {})
-        typer.echo(printable(f"{verb} refused: {told.get('reason')}: {told.get('message')}"), err=True)
+        typer.echo(visible(f"{verb} refused: {told.get('reason')}: {told.get('message')}"), err=True)
         raise typer.Exit(ExitCode.FAILED)
     typer.echo(f"{verb} accepted")

@@ -1,7 +1,7 @@
 """`oci-sync validate`: lint and connect in one, before anything runs; every problem with file, line and column.
 
 What it reads is what `run` reads, by the same functions, so a file that passes here is not refused at the start.
-Unless `--offline`, `connector.wiring.probe.probe(worker, flows)` then asks the registries, Kafka and the stores.
+Unless `--offline`, `connector.wiring.probe.probe(worker, flows, half)` then asks the registries, Kafka and the stores.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ import typer
 
 from connector.cli import ExitCode
 from connector.cli.half import Half
-from connector.cli.output import OutputFormat, is_colourful, written
-from connector.config.flow_file import Flow, load_flows
+from connector.cli.output import OutputFormat, is_colourful, visible, written
+from connector.config.flow_file import Flow, LoadedFlows, load_flows
 from connector.config.problem import ConfigProblems, Finding, Problem
+from connector.config.task import Half as HalfName
 from connector.config.worker_file import Worker, load_worker
 from connector.errors import ConfigError
-from connector.telemetry.log_lines import printable
 
-Probe: TypeAlias = Callable[[Worker, Sequence[Flow]], Coroutine[Any, Any, Sequence[Finding]]]
+Probe: TypeAlias = Callable[[Worker, Sequence[Flow], HalfName | None], Coroutine[Any, Any, Sequence[Finding]]]
 
 
 def validate(
@@ -31,26 +31,37 @@ def validate(
         Path | None, typer.Option("-c", "--worker", help="worker.yaml; without it Kafka is at localhost:9092.")
     ] = None,
     only: Annotated[
-        Half | None, typer.Option(help="As `run --only`: variables of the other half may be unset.")
+        Half | None, typer.Option(help="As `run --only`: the other half is not asked, its variables may be unset.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Read the files only; open no connection.")] = False,
     output: Annotated[OutputFormat, typer.Option("-o", "--output", help="How to print it.")] = OutputFormat.TABLE,
 ) -> None:
     """Check the files and, unless --offline, what they name: 0 if all is well, 1 with every problem listed."""
-    errors: list[ConfigError] = []
+    problems: list[Problem] = []
     worker: Worker | None = None
     try:
         worker = load_worker(worker_file)
     except ConfigError as error:
-        errors.append(error)
-    loaded = load_flows(flows, only.value if only is not None else None)
-    errors += [error for _, error in loaded.refused]
+        problems += _problems_of(error)
+    half: HalfName | None = only.value if only is not None else None
+    loaded = load_flows(flows, half)
+    if half != "source":
+        loaded = _without_misshapen(loaded)
+    problems += [problem for path, error in loaded.refused for problem in _problems_of(error, path)]
     findings: Sequence[Finding] = ()
     if not offline and worker is not None and loaded.flows:
-        findings = asyncio.run(_probe()(worker, loaded.flows))
-    _say(loaded.flows, errors, findings, output)
-    if errors or not loaded.flows or any(finding.reason for finding in findings):
+        findings = asyncio.run(_probe()(worker, loaded.flows, half))
+    _say(loaded.flows, problems, findings, output)
+    if problems or not loaded.flows or any(finding.reason for finding in findings):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _without_misshapen(loaded: LoadedFlows) -> LoadedFlows:
+    """As `run` does it; imported only where there is a sink half to look at: it brings the stores with it."""
+    if not any(flow.sink_tasks for flow in loaded.flows):
+        return loaded
+    usable: LoadedFlows = import_module("connector.wiring.sink_half").without_misshapen(loaded)
+    return usable
 
 
 def _probe() -> Probe:
@@ -59,10 +70,7 @@ def _probe() -> Probe:
     return probe
 
 
-def _say(
-    flows: Sequence[Flow], errors: Sequence[ConfigError], findings: Sequence[Finding], output: OutputFormat
-) -> None:
-    problems = [problem for error in errors for problem in problems_of(error)]
+def _say(flows: Sequence[Flow], problems: Sequence[Problem], findings: Sequence[Finding], output: OutputFormat) -> None:
     if output is not OutputFormat.TABLE:
         document = {"flows": [_flow(flow) for flow in flows], "problems": [*map(_problem, problems)]} | {
             "findings": [{"subject": one.subject, "reason": one.reason, "message": one.message} for one in findings]
@@ -71,11 +79,11 @@ def _say(
         return
     red, green, plain = ("\x1b[31m", "\x1b[32m", "\x1b[0m") if is_colourful(sys.stdout) else ("", "", "")
     for problem in problems:
-        sys.stdout.write(f"{red}{printable(str(problem))}{plain} [{problem.reason}]\n")
+        sys.stdout.write(f"{red}{visible(str(problem))}{plain} [{problem.reason}]\n")
     for finding in findings:
         mark = f"{red}FAIL{plain}" if finding.reason else f"{green}ok{plain}  "
         reason = f" [{finding.reason}]" if finding.reason else ""
-        sys.stdout.write(f"{mark} {printable(finding.subject)}: {printable(finding.message)}{reason}\n")
+        sys.stdout.write(f"{mark} {visible(finding.subject)}: {visible(finding.message)}{reason}\n")
     sys.stdout.write(_summary(flows, problems, findings) + "\n")
 
 
@@ -86,12 +94,14 @@ def _summary(flows: Sequence[Flow], problems: Sequence[Problem], findings: Seque
     return f"{files}, {count} problem{'' if count == 1 else 's'}" if count else files if flows else "no flow file found"
 
 
-def problems_of(error: ConfigError) -> Iterator[Problem]:
-    """The problems that an error holds; one without a place for an error of another kind."""
+def _problems_of(error: ConfigError, path: Path | None = None) -> Iterator[Problem]:
+    """The problems that an error holds; for an error of another kind one of the file as a whole."""
     if isinstance(error, ConfigProblems):
         yield from error.problems
-    else:
+    elif path is None:
         yield Problem(error.doing, 0, 0, error.reason, f"{error.cause} ({error.remedy})")
+    else:
+        yield Problem(str(path), 0, 0, error.reason, f"{error.doing}: {error.cause} ({error.remedy})")
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

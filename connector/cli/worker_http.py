@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.errors import ConfigError
+from connector.telemetry import SECRETS
 
 _TIMEOUT_SECONDS = 15  # longer than the listener's own bound for a command
 _LARGEST_ANSWER_BYTES = 64_000_000
@@ -77,7 +78,7 @@ def _exchange(request: urllib.request.Request) -> tuple[int, bytes]:
 
 def _read_token(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8").strip()
+        token = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             reason="FileUnreadable",
@@ -85,6 +86,8 @@ def _read_token(path: str) -> str:
             cause=str(error),
             remedy="name a readable file, or unset the variable (operator)",
         ) from error
+    SECRETS.add(token)
+    return token
 
 
 def _document(body: bytes) -> Json:

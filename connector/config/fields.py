@@ -8,20 +8,25 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from connector.config.problem import Problem, did_you_mean, nearest, shown
 from connector.config.task import format_duration
-from connector.config.variables import Variables, malformed_variable
+from connector.config.variables import Variables, has_variable, malformed_variable
 from connector.config.yaml_lines import Document, Location
 from connector.errors import OciSyncError
+from connector.telemetry import SECRETS
 
 M = TypeVar("M", bound=BaseModel)
 
 _SECRET: Final = re.compile(r"pass|secret|token|credential|jaas|authorization|\bkey\b|\.pem$|\.key$", re.IGNORECASE)
-_USER_IN_URL: Final = re.compile(r"(?<=://)[^/@\s]*@")
+# Properties of librdkafka that hold a secret themselves; others that smell of one are names of files.
+_SECRET_PROPERTY: Final = re.compile(r"(?:password|passphrase|secret|key\.pem|jaas\.config)\Z", re.IGNORECASE)
+_ADDRESSES: Final = ("url", "proxy")  # fields that hold an address, whatever is written there
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,14 @@ class Source:
 
 
 def read_fields(model: type[M], source: Source, location: Location, values: object = ...) -> M | list[Problem]:
-    """The model at a location, or everything that is wrong with it. `values` stands in for what the file says."""
+    """The model at a location, or everything that is wrong with it. `values` stands in for what the file says.
+
+    The secrets that stand there are registered, so that nothing shows them from now on.
+    """
     given = source.expand(location) if values is ... else values
     if given is None:
         given = {}
+    SECRETS.add(*_secrets_in(given))
     try:
         return model.model_validate(given, context={"directory": Path(source.document.file).parent})
     except ValidationError as error:
@@ -170,9 +179,43 @@ def _got(document: Document, where: Location, kind: str) -> str:
         return ""
     if isinstance(value, dict | list):
         return f"; here is {'a mapping' if isinstance(value, dict) else 'a list'}"
+    if isinstance(value, str) and (_last(where) in _ADDRESSES or "://" in value or "@" in value.partition("/")[0]):
+        value = without_user(value)
     text = json.dumps(value, ensure_ascii=False)
-    text = _USER_IN_URL.sub("***@", text)
     return f"; here is {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def without_user(address: str) -> str:
+    """The address as it may be shown. A password may hold '@' and '/', so everything up to the last '@' goes."""
+    user, at, host = address.rpartition("@")
+    if not at:
+        return address
+    scheme = _SCHEME.match(user)
+    return f"{scheme[0] if scheme else ''}***@{host}"
+
+
+def passwords_in(address: str) -> list[str]:
+    """The password of an address, as it is written and as it is meant; [] where it has none."""
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return []
+    return [password, unquote(password)] if password else []
+
+
+def _secrets_in(value: object, name: str = "") -> Iterator[str]:
+    """What stands under the name of a secret, and the passwords of addresses."""
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from _secrets_in(inner, str(key))
+        case list():
+            for inner in value:
+                yield from _secrets_in(inner, name)
+        case str() | int() if _SECRET_PROPERTY.search(name) and not has_variable(value):
+            yield str(value)
+        case str():
+            yield from passwords_in(value)
 
 
 def _label(inner: Location) -> str:

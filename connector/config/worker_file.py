@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from connector.config.fields import Source, field_names, nested_models, read_fields
+from connector.config.fields import Source, field_names, nested_models, passwords_in, read_fields
 from connector.config.problem import ConfigProblems, Problem
 from connector.config.task import LocalPath, RetryFields, Size, Strict, checked_by
 from connector.config.variables import Variables
@@ -24,6 +24,7 @@ from connector.errors import ConfigError
 from connector.kafka.clients import check_properties
 from connector.oci.mirrors import parse_mirror
 from connector.oci.reference import parse_host
+from connector.telemetry import SECRETS
 
 Property: TypeAlias = str | int | float | bool
 
@@ -75,7 +76,7 @@ def _address(text: str) -> str:
 
 
 def _without_user(url: str) -> str:
-    if "@" in url.partition("://")[2].partition("/")[0]:
+    if "@" in url:
         raise ValueError("should hold no user and password; put them into a file and name it in credentials_path")
     return url
 
@@ -260,6 +261,9 @@ def load_worker(
     variables as they are written.
     """
     env = os.environ if environ is None else environ
+    # The registry client goes by them, and whatever fails on the way may quote its proxy.
+    proxies = [value for name, value in env.items() if name.lower().endswith("_proxy")]
+    SECRETS.add(*(password for proxy in proxies for password in passwords_in(proxy)))
     document = Document("worker file", Node({}, 0, 0)) if path is None else read_yaml(path)
     source = Source(document, Variables(env, strict=strict_variables), _elsewhere())
     overrides, problems = _overrides(env)

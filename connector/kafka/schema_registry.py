@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from connector.errors import CredentialsError, OutputError
 from connector.http_client import HttpClient, HttpFailure, HttpOptions
+from connector.telemetry import SECRETS
 
 _MEDIA_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _MOST_BYTES: Final = 4 * 1024 * 1024
@@ -228,9 +229,12 @@ def read_authorization(path: Path) -> str:
         document = json.loads(path.read_bytes())
         token, user, password = (document.get(name) for name in ("token", "username", "password"))
         if isinstance(token, str) and token and user is None and password is None and token.isprintable():
+            SECRETS.add(token)
             return f"Bearer {token}"
         if isinstance(user, str) and isinstance(password, str) and token is None and ":" not in user:
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+            basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+            SECRETS.add(password, basic)
+            return f"Basic {basic}"
         cause = "it is not an object with 'username' and 'password', or with 'token'"
     except OSError as error:
         cause = error.strerror or type(error).__name__

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from connector.errors import CredentialsError
+from connector.telemetry import SECRETS
 
-_JWT = re.compile(r"-BEGIN NATS USER JWT-+\s+[\w.-]+\s+-+END NATS USER JWT-")
+_JWT = re.compile(r"-BEGIN NATS USER JWT-+\s+([\w.-]+)\s+-+END NATS USER JWT-")
 _SEED = re.compile(r"-BEGIN USER NKEY SEED-+\s+(\w+)\s+-+END USER NKEY SEED-")
 _CREDENTIAL_NAMES = {"user": "user", "username": "user", "password": "password", "token": "token"}
 
@@ -65,6 +66,7 @@ def login(path: Path | None) -> dict[str, Any]:
     given = {_CREDENTIAL_NAMES[name]: value for name, value in _pairs(document) if name in _CREDENTIAL_NAMES}
     if set(given) not in ({"user", "password"}, {"token"}) or not all(isinstance(v, str) for v in given.values()):
         raise _unreadable(path, "it holds neither user and password nor token")
+    SECRETS.add(*(str(given[name]) for name in ("password", "token") if name in given))
     return given
 
 
@@ -72,13 +74,14 @@ def _check_creds(path: Path, text: str) -> None:
     """The client would read the file in the middle of its handshake, where a broken one is no error of ours."""
     import nkeys
 
-    seed = _SEED.search(text)
-    if seed is None or not _JWT.search(text):
+    seed, jwt = _SEED.search(text), _JWT.search(text)
+    if seed is None or jwt is None:
         raise _unreadable(path, "it has no whole JWT and seed")
     try:
         nkeys.from_seed(bytearray(seed[1].encode())).wipe()
     except nkeys.NkeysError as error:
         raise _unreadable(path, "its seed is none") from error
+    SECRETS.add(seed[1], jwt[1])
 
 
 def _pairs(document: object) -> list[tuple[str, object]]:

@@ -34,6 +34,8 @@ def template_problems(place: str, text: str, names: Collection[str]) -> list[str
 
 def check_url(url: str, schemes: Collection[str]) -> None:
     """Raise ValueError for an address that is none of `schemes`, has no host, a port that is none, or credentials."""
+    if "@" in url:  # first, for what stands before it must be in no message
+        raise ValueError("holds credentials; put them into the file that credentials_path names")
     expected = f"should be {' or '.join(f'{scheme}://host:port' for scheme in schemes)}"
     try:
         parts = urlsplit(url)
@@ -42,8 +44,6 @@ def check_url(url: str, schemes: Collection[str]) -> None:
         raise ValueError(expected) from None
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(expected)
-    if parts.username or parts.password:
-        raise ValueError("holds credentials; put them into the file that credentials_path names")
 
 
 def conflict(doing: str) -> SinkError:

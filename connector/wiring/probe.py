@@ -1,7 +1,8 @@
 """What `validate` asks of the world: each registry, Kafka, each store; with the parts that `run` would use.
 
 Nothing is written and nothing is created: a missing topic is reported as one that `run` will create, or refused where
-it may not. Each question yields one Finding, and a failure of one does not keep the others from being asked.
+it may not. Each question yields one Finding, and a failure of one does not keep the others from being asked. What the
+other half alone needs is not asked: its credentials, groups and addresses may be no business of this host.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from connector.config.flow_file import Flow, Task
 from connector.config.problem import Finding
+from connector.config.task import Half
 from connector.config.worker_file import Worker
 from connector.errors import OciSyncError
 from connector.kafka.groups import group_members
@@ -19,29 +21,36 @@ from connector.sink.flow_sink import build_lines
 from connector.source.tasks import oci_sync
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.schemas import probe_schemas
-from connector.wiring.sink_half import sink_parts
+from connector.wiring.sink_half import flows_with_sinks, sink_group, sink_parts
 from connector.wiring.source_half import build_registry, build_source, sync_tasks, topic_specs
 
 _AT_ONCE = 8
 
 
-async def probe(worker: Worker, flows: Sequence[Flow]) -> list[Finding]:
-    """Every finding: Kafka first, then each source in the order of the files."""
+async def probe(worker: Worker, flows: Sequence[Flow], only: Half | None = None) -> list[Finding]:
+    """Every finding: Kafka first, then each source in the order of the files. `only`: what that half will need."""
     async with open_parts(worker) as parts:
-        findings = await _kafka(parts, flows)
-        limit = asyncio.Semaphore(_AT_ONCE)
-
-        async def ask(flow: Flow, task: Task) -> list[Finding]:
-            async with limit:
-                return await _source(parts, flow, task)
-
-        asked = [ask(flow, task) for flow in flows for task in sync_tasks(flow)]
-        for found in await asyncio.gather(*asked):
-            findings.extend(found)
-        findings.extend(await probe_schemas(worker, flows))
-        for flow in flows:
-            findings.extend(await _stores(parts, flow))
+        if only == "sink":
+            findings = await _kafka_of_sinks(parts, flows_with_sinks(flows))
+        else:
+            findings = await _kafka(parts, topic_specs(worker, flows), [worker.group])
+            findings += await _sources(parts, flows)
+            findings += await probe_schemas(worker, flows)
+        if only != "source":
+            for flow in flows:
+                findings += await _stores(parts, flow)
     return findings
+
+
+async def _sources(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(flow: Flow, task: Task) -> list[Finding]:
+        async with limit:
+            return await _source(parts, flow, task)
+
+    asked = [ask(flow, task) for flow in flows for task in sync_tasks(flow)]
+    return [finding for found in await asyncio.gather(*asked) for finding in found]
 
 
 async def _stores(parts: Parts, flow: Flow) -> list[Finding]:
@@ -61,24 +70,34 @@ async def _stores(parts: Parts, flow: Flow) -> list[Finding]:
     return findings
 
 
-async def _kafka(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
-    specs = topic_specs(parts.worker, flows)
+async def _kafka_of_sinks(parts: Parts, flows: Sequence[Flow]) -> list[Finding]:
+    """The topics that sinks read and the groups they read in; a sink has no rights on the offsets topic."""
+    offsets = parts.worker.offsets.topic
+    specs = [spec for spec in topic_specs(parts.worker, flows) if spec.name != offsets]
+    groups = [sink_group(parts.worker, flow.name) for flow in flows]
+    return await _kafka(parts, specs, groups, maker="the source half")
+
+
+async def _kafka(parts: Parts, specs: Sequence[TopicSpec], groups: Sequence[str], maker: str = "run") -> list[Finding]:
     subject = f"kafka {parts.worker.bootstrap}"
     try:
         found = await parts.topics.describe([spec.name for spec in specs])
-        members = await group_members(parts.topics.admin, parts.worker.group)
+        members = {group: await group_members(parts.topics.admin, group) for group in groups}
     except OciSyncError as error:
         return [_failed(subject, error)]
-    joined = f"{len(members)} live members" if members else "no live member"
-    findings = [Finding(subject, None, f"answers; group {parts.worker.group} has {joined}")]
-    return [*findings, *[_topic(parts, spec, found.get(spec.name)) for spec in specs]]
+    joined = [
+        f"; group {group} has {f'{len(those)} live members' if those else 'no live member'}"
+        for group, those in members.items()
+    ]
+    findings = [Finding(subject, None, f"answers{''.join(joined)}")]
+    return [*findings, *[_topic(parts, spec, found.get(spec.name), maker) for spec in specs]]
 
 
-def _topic(parts: Parts, spec: TopicSpec, topic: Topic | None) -> Finding:
+def _topic(parts: Parts, spec: TopicSpec, topic: Topic | None, maker: str) -> Finding:
     subject, bootstrap = f"topic {spec.name}", parts.worker.bootstrap
     if topic is None:
         if parts.worker.topics.manage == "create":
-            return Finding(subject, None, f"does not exist yet; run creates it with {spec.partitions} partition(s)")
+            return Finding(subject, None, f"does not exist yet; {maker} creates it with {spec.partitions} partition(s)")
         return Finding(subject, "TopicMissing", "does not exist, and topics.manage is 'check' (operator)")
     for cause, remedy in misfits(spec, topic, bootstrap):
         return Finding(subject, "TopicMisfit", f"{cause} ({remedy})")

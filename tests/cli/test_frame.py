@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from connector.cli import execute, verb_files
 from connector.cli.output import OutputFormat, is_colourful, say_error, show, table, written
 from connector.errors import RegistryError
+from connector.telemetry import SECRETS
 
 ROWS = [{"flow": "f", "files": 3, "age_seconds": None}, {"flow": "longer", "files": 12, "age_seconds": 7}]
 
@@ -47,6 +49,7 @@ def test_a_module_without_a_verb_is_none() -> None:
         (["validate"], "Missing argument"),
         (["validate", "--bogus", "f"], "--bogus"),
         (["validate", "-o", "xml", "f"], "xml"),
+        (["run", "--log-level", "warn", "f"], "'debug', 'info', 'warning', 'error'"),
     ],
 )
 def test_a_usage_error_is_64_and_nothing_is_on_standard_output(
@@ -94,6 +97,24 @@ def test_an_error_is_a_block_without_traceback_and_cannot_move_the_cursor() -> N
     )
 
 
+def test_a_secret_that_was_loaded_is_shown_by_no_error_and_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    SECRETS.add("sesame-of-the-frame")
+    error = RegistryError(
+        reason="Unauthorized",
+        doing="asking sesame-of-the-frame",
+        cause="401 for sesame-of-the-frame",
+        remedy="do not say sesame-of-the-frame",
+    )
+
+    say_error(error)
+    for output in OutputFormat:
+        show([{"seen": "sesame-of-the-frame is refused"}], output)
+
+    shown = capsys.readouterr()
+    assert "sesame" not in shown.out + shown.err
+    assert (shown.out.count("*** is refused"), shown.err.count("***")) == (3, 3)
+
+
 def test_an_error_of_a_verb_leaves_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = execute(["status", "-c", str(tmp_path / "absent.yaml")])
 
@@ -105,6 +126,20 @@ def test_an_error_of_a_verb_leaves_with_1(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_table_is_aligned_with_a_dash_for_nothing() -> None:
     assert table(ROWS) == "FLOW    FILES  AGE SECONDS\nf       3      -\nlonger  12     7\n"
+
+
+def test_a_table_without_rows_is_its_head() -> None:
+    assert table([], ("flow", "files")) == "FLOW  FILES\n"
+
+
+def test_what_is_not_visible_is_escaped_in_json_and_comes_back_as_it_was() -> None:
+    text = "a\x1b[2J\x9b\u202e\U000e0001é日\n"
+
+    shown = written([{"path": text}], OutputFormat.JSON)
+
+    assert shown.replace("\n", "").isprintable()
+    assert "é日" in shown
+    assert json.loads(shown) == [{"path": text}]
 
 
 def test_rows_are_json_and_yaml_in_the_order_of_their_fields() -> None:
@@ -132,3 +167,16 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setenv("NO_COLOR", "1")
     assert not is_colourful(Terminal())
+
+
+def test_the_level_of_the_log_is_taken_in_any_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        code = execute(["run", "--log-level", "WARNING", str(tmp_path / "absent.yaml")])
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    assert code == 1
+    assert "absent.yaml" in capsys.readouterr().err

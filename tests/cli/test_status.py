@@ -95,6 +95,23 @@ def test_what_no_source_says_stands_below_the_table() -> None:
     assert any(line.startswith("save_to_kv") for line in shown)
 
 
+async def test_a_worker_with_sinks_alone_shows_them_alone() -> None:
+    made = Status("worker-1", NOW)
+    made.register_sink(SinkId("system_sync_flows", "save_to_kv"), NOW, topic="oci.flows")
+
+    result = await run(made)
+
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["SINK", "save_to_kv"]
+
+
+async def test_where_nothing_is_known_that_is_said_and_no_table_shown() -> None:
+    result = await run(Status("worker-1", NOW))
+
+    assert result.stdout == ""
+    assert result.stderr == "no source and no sink is known\n"
+
+
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,6 +1,8 @@
 """`oci-sync validate --offline`: what a person or a script gets to see."""
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,89 @@ def test_a_half_alone_is_validated_as_it_would_run(tmp_path: Path, capsys: pytes
     assert execute(["validate", "--offline", str(tmp_path / "f.yaml")]) == 1
     assert execute(["validate", "--offline", "--only", "sink", str(tmp_path / "f.yaml")]) == 0
     assert "NOT_SET_ANYWHERE is not set" in capsys.readouterr().out
+
+
+SINK = GOOD + (
+    "    - buffer: {name: whole}\n"
+    '    - diff: {name: all, owns: ["f"], routes: [{match: ".", key: "f{{ path }}"}]}\n'
+    "    - directory_store: {name: save, directory: /srv/of-no-test}\n"
+)
+# What `run` refuses at its start: the file, and words of the message.
+MISSHAPEN = {
+    "a diff without a buffer": (SINK.replace("    - buffer: {name: whole}\n", ""), "'all' at line 6: it has no buffer"),
+    "a put after a diff": (
+        SINK.replace("name: save", "name: save, operation: put"),
+        "has operation 'put' after a diff",
+    ),
+    "a partitioner by key": (SINK.replace("name: pull", "name: pull, partitioner: key"), "spreads a snapshot"),
+    "references": (SINK.replace("name: pull", "name: pull, oversize: reference"), "sends references"),
+}
+
+
+@pytest.fixture
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+@pytest.mark.parametrize("kind", MISSHAPEN)
+def test_a_sink_half_that_run_would_refuse_is_a_problem_of_its_file(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, words = MISSHAPEN[kind]
+    path = tmp_path / "f.yaml"
+    path.write_text(text)
+
+    code = execute(["validate", "--offline", str(path)])
+    shown = capsys.readouterr().out.splitlines()
+    of_the_source = execute(["validate", "--offline", "--only", "source", str(path)])
+    started = execute(["run", "--once", "--strict", str(path)])
+
+    assert (code, started, of_the_source) == (1, 1, 0)
+    assert shown[0].startswith(f"{path}: building the sink half: ")
+    assert words in shown[0]
+    assert shown[-1] == "0 flows in order, 1 problem"
+
+
+# What a connected `validate` asks for each half, of a Kafka within the process; nobody is at the registry's address.
+OF_SOURCE = {"kafka mock", "f/pull 127.0.0.1:9/o/f:prod", "subject oci.f-value"}
+OF_SINK = {"kafka mock", "f/save"}
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [((), OF_SOURCE | OF_SINK), (("--only", "source"), OF_SOURCE), (("--only", "sink"), OF_SINK)],
+    ids=["both", "source", "sink"],
+)
+def test_the_half_that_will_not_run_is_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], only: tuple[str, ...], expected: set[str]
+) -> None:
+    task = "name: pull, format: avro, retry: {max_attempts: 1}"
+    (tmp_path / "f.yaml").write_text(SINK.replace("name: pull", task).replace("r.example.com", "127.0.0.1:9"))
+    worker = {"kafka": {"bootstrap.servers": "mock", "test.mock.num.brokers": 1}, "spool": {"directory": str(tmp_path)}}
+    (tmp_path / "worker.json").write_text(json.dumps(worker))
+
+    execute(["validate", "-o", "json", "-c", str(tmp_path / "worker.json"), *only, str(tmp_path / "f.yaml")])
+
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {finding["subject"] for finding in findings} == expected
+
+
+def test_a_sink_is_asked_for_its_own_group_and_not_for_that_of_the_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.yaml").write_text(SINK)
+    worker = {"kafka": {"bootstrap.servers": "mock", "test.mock.num.brokers": 1}, "spool": {"directory": str(tmp_path)}}
+    (tmp_path / "worker.json").write_text(json.dumps(worker))
+
+    execute(["validate", "-c", str(tmp_path / "worker.json"), "--only", "sink", str(tmp_path / "f.yaml")])
+
+    # The mock knows no groups, and what it refuses is what was asked.
+    assert "asking for the members of group oci-sync-sink-f" in capsys.readouterr().out
 
 
 # The first flow that was asked for, its lines as they stand there (the page had lost their indentation).

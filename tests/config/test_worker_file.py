@@ -7,6 +7,7 @@ import pytest
 
 from connector.config.problem import ConfigProblems
 from connector.config.worker_file import Worker, load_worker, spool_directory
+from connector.telemetry import SECRETS
 
 OF_THE_DESIGN = """
 kafka: {bootstrap.servers: "broker:9092"}
@@ -98,6 +99,66 @@ def test_no_secret_is_in_a_message_or_in_the_repr(tmp_path: Path) -> None:
     assert "hunter2" not in problems(tmp_path, text, {"PW": "hunter2hunter2"})
     assert "hunter2" not in repr(load(tmp_path, 'kafka: {sasl.password: "hunter2"}'))
     assert "pw" not in problems(tmp_path, 'schema_registry: {url: "ftp://me:pw@host"}')
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkq\\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('kafka: {sasl.password: "open-sesame-1"}', "open-sesame-1"),
+        ("kafka: {sasl.password: 20261124}", "20261124"),
+        ('kafka: {ssl.key.password: "open-sesame-2"}', "open-sesame-2"),
+        ('kafka: {sasl.oauthbearer.client.secret: "open-sesame-3"}', "open-sesame-3"),
+        (f'kafka: {{ssl.key.pem: "{PEM}"}}', "MIIEvQIBADANBgkq"),
+        ('registries: {r.example.com: {proxy: "http://bob:open-sesame%2D4@proxy:3128"}}', "open-sesame-4"),
+        ('registries: {r.example.com: {proxy: "http://bob:open-sesame%2D4@proxy:3128"}}', "open-sesame%2D4"),
+        ('schema_registry: {url: "http://h", proxy: "http://bob:open-sesame-5@proxy:3128"}', "open-sesame-5"),
+    ],
+)
+def test_a_secret_of_the_worker_file_is_shown_nowhere(tmp_path: Path, text: str, secret: str) -> None:
+    load(tmp_path, text)
+
+    assert SECRETS.redact(f"refused: {secret}") == "refused: ***"
+
+
+def test_a_secret_of_the_environment_is_shown_nowhere() -> None:
+    environ = {"OCI_SYNC_KAFKA_SASL_PASSWORD": "open-sesame-6", "https_proxy": "http://bob:open-sesame-7@proxy:3128"}
+
+    load_worker(None, environ)
+
+    assert SECRETS.redact("open-sesame-6 open-sesame-7") == "*** ***"
+
+
+def test_a_file_that_holds_a_key_and_the_address_of_tokens_are_no_secrets(tmp_path: Path) -> None:
+    address = "https://login.example.com/token"
+    load(
+        tmp_path, f"kafka: {{ssl.key.location: /etc/tls/client.key, sasl.oauthbearer.token.endpoint.url: '{address}'}}"
+    )
+
+    assert SECRETS.redact(f"/etc/tls/client.key {address}") == f"/etc/tls/client.key {address}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'schema_registry: {url: "bob:hunter22@h:4222"}',
+        'schema_registry: {url: "http://bob:hunter22@h:4222"}',
+        'schema_registry: {url: "http://bob:p@hunter22@h"}',
+        'schema_registry: {url: "http://bob:p/hunter22@h"}',
+        'schema_registry: {url: "bob:p/hunter22@h"}',
+        'schema_registry: {url: "http://h", proxy: "bob:hunter22@h:3128"}',
+        'registries: {r.example.com: {proxy: "bob:hunter22@h:3128"}}',
+        'registries: {r.example.com: {proxy: "bob:x://hunter22@h:3128"}}',
+        'registries: {r.example.com: {concurrency: "bob:hunter22@h:3128"}}',
+    ],
+)
+def test_the_user_of_an_address_is_in_no_message_whatever_the_password_is_made_of(tmp_path: Path, text: str) -> None:
+    found = problems(tmp_path, text)
+
+    assert "hunter22" not in found
+    assert "bob" not in found
 
 
 def test_an_undefined_variable_is_a_problem_of_its_line(tmp_path: Path) -> None:

@@ -156,3 +156,78 @@ async def test_links_that_somebody_put_into_the_directory_are_not_followed(store
     (tmp_path / "rules" / "link").symlink_to(tmp_path / "secret")
 
     assert set(await store.list("")) == {"a"}
+
+
+def permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+async def test_what_is_nobodys_of_ours_is_carried_along_with_its_mode_and_links_stay_links(
+    store: Store, tmp_path: Path
+) -> None:
+    await apply(await diff_of({"a": b"1", "run.sh": b"1"}, frozenset(), store), store)
+    rules = tmp_path / "rules"
+    (tmp_path / "secret").write_bytes(b"s")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b").write_bytes(b"s")
+    (rules / "private" / "inner").mkdir(parents=True)
+    (rules / "private" / "key").write_bytes(b"k")
+    (rules / "empty").mkdir()
+    for path, mode in (("private", 0o700), ("private/key", 0o400), ("run.sh", 0o4755), ("empty", 0o2555), (".", 0o750)):
+        (rules / path).chmod(mode)
+    (rules / "private" / "inner" / "link").symlink_to("../../a")
+    (rules / "to-file").symlink_to(tmp_path / "secret")
+    (rules / "to-folder").symlink_to(tmp_path / "elsewhere")
+    (rules / "to-nothing").symlink_to("nowhere")
+
+    for value in (b"2", b"3", b"4"):
+        await apply(await diff_of({"a": value}, frozenset(), store), store)
+
+    assert set(await store.list("")) == {"a", "run.sh", "private/key"}
+    assert (rules / "private" / "key").read_bytes() == b"k"
+    modes = {path: permissions(rules / path) for path in ("private", "private/key", "run.sh", "empty", ".")}
+    assert modes == {"private": 0o700, "private/key": 0o400, "run.sh": 0o755, "empty": 0o755, ".": 0o750}
+    links = {path: str((rules / path).readlink()) for path in ("private/inner/link", "to-file", "to-nothing")}
+    assert links == {"private/inner/link": "../../a", "to-file": str(tmp_path / "secret"), "to-nothing": "nowhere"}
+    assert (rules / "to-folder").is_symlink()
+    assert (rules / "to-folder" / "b").read_bytes() == b"s"
+
+
+async def test_a_folder_goes_with_the_last_file_that_a_release_had_in_it(store: Store, tmp_path: Path) -> None:
+    await apply(await diff_of({"a/x": b"1", "b": b"1"}, frozenset(), store), store)
+
+    await apply(await diff_of({"b": b"2"}, frozenset({"a/x"}), store), store)
+
+    assert not (tmp_path / "rules" / "a").exists()
+
+
+async def test_a_link_in_the_place_of_a_file_or_folder_of_the_release_gives_way_and_nothing_is_written_through_it(
+    store: Store, tmp_path: Path
+) -> None:
+    await apply(await diff_of({"a": b"1"}, frozenset(), store), store)
+    (tmp_path / "target").write_bytes(b"s")
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "rules" / "file").symlink_to(tmp_path / "target")
+    (tmp_path / "rules" / "folder").symlink_to(tmp_path / "elsewhere")
+
+    await apply(await diff_of({"file": b"1", "folder/x": b"1"}, frozenset(), store), store)
+
+    rules = tmp_path / "rules"
+    assert (rules / "file").read_bytes() == (rules / "folder" / "x").read_bytes() == b"1"
+    assert not (rules / "file").is_symlink()
+    assert not (rules / "folder").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"s"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+async def test_a_link_below_what_becomes_a_file_is_refused_as_a_file_there_would_be(
+    store: Store, tmp_path: Path
+) -> None:
+    await apply(await diff_of({"a": b"1"}, frozenset(), store), store)
+    (tmp_path / "rules" / "mine").mkdir()
+    (tmp_path / "rules" / "mine" / "link").symlink_to("nowhere")
+
+    with pytest.raises(SinkError, match="needs a directory"):
+        await apply(Diff({"mine": b"1"}, ()), store)
+
+    assert (tmp_path / "rules" / "mine" / "link").is_symlink()

@@ -6,15 +6,18 @@
 Rules. (1) Each diff makes a new version beside the others, complete and on disk, and then swaps the link by one rename.
 (2) Who has opened the directory of the version before can go on reading it: one old version is kept. (3) The link has
 one writer. Files that a person changes or leaves in the current version are drift: they are put right with the next
-version, and what is not under `owns` is carried along.
+version, and what is not under `owns` is carried along: files and folders with their modes, links as links. (4) No link
+below the directory is followed; one that stands where a key's file or folder belongs gives way.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -105,26 +108,28 @@ class DirectoryStore:
             )
 
     def _files(self, prefix: str) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for folder, _, names in os.walk(self._link):  # follows the link itself, none below it
-            for name in names:
-                path = Path(folder, name)
-                key = path.relative_to(self._link).as_posix()
-                if key.startswith(prefix) and path.is_file() and not path.is_symlink():
-                    found[key] = path
-        return found
+        below = ((key, path) for key, path in _below(self._link) if key.startswith(prefix))
+        return {key: path for key, path in below if path.is_file() and not path.is_symlink()}
 
     def _write(self, diff: Diff) -> None:
         self._refuse_what_is_no_link()
         self._versions.mkdir(parents=True, exist_ok=True)
-        kept = {key: path for key, path in self._files("").items() if key not in diff.puts and key not in diff.deletes}
+        written = diff.puts.keys() | set(diff.deletes)
         number = max((int(path.name) for path in _numbered(self._versions)), default=0) + 1
         version = self._versions / f"{number:06d}"
         unfinished = self._versions / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        for key, value in (*((key, path.read_bytes()) for key, path in kept.items()), *diff.puts.items()):
+        usual = _permissions((self._link if self._link.is_dir() else unfinished).stat())
+        unfinished.chmod(stat.S_IRWXU)  # nobody looks in while what is private has not got its mode yet
+        for key, path in self._files("").items():
+            if key not in written:
+                value, mode = _read(path)
+                _write_file(unfinished / key, value, key, mode)
+        for key, value in diff.puts.items():
             _write_file(unfinished / key, value, key)
+        _carry_links_and_folders(self._link, unfinished, written)
+        unfinished.chmod(usual | stat.S_IRWXU)
         unfinished.rename(version)
         self._swap(version)
         for old in sorted(_numbered(self._versions))[:-_KEPT_VERSIONS]:
@@ -174,10 +179,57 @@ def _check_path(key: str) -> None:
         raise _key_invalid(key, "it is no relative path, or too long")
 
 
-def _write_file(path: Path, value: bytes, key: str) -> None:
+def _below(top: Path) -> Iterator[tuple[str, Path]]:
+    """Everything under a directory by its relative path; `top` may be a link, none below it is followed."""
+    for folder, folders, names in os.walk(top):
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            yield path.relative_to(top).as_posix(), path
+
+
+def _carry_links_and_folders(old: Path, new: Path, written: Collection[str]) -> None:
+    """Links as they are, folders that were empty, and the modes of folders.
+
+    After all files and in this order, so that nothing is written or changed through a link.
+    """
+    left = [(key, path) for key, path in _below(old) if key not in written and not os.path.lexists(new / key)]
+    links = [(key, path) for key, path in left if path.is_symlink()]
+    empty = [(key, path) for key, path in left if not path.is_symlink() and path.is_dir() and not any(path.iterdir())]
+    for key, _ in links:
+        _make_parents(new / key, key)
+    for key, _ in empty:
+        with contextlib.suppress(NotADirectoryError, FileExistsError):  # nothing is lost where a file takes its place
+            (new / key).mkdir(parents=True)
+    for key, path in _below(old):
+        if not path.is_symlink() and path.is_dir() and (new / key).is_dir():
+            (new / key).chmod(_permissions(path.stat()) | stat.S_IRWXU)  # or the next version could not be cleared away
+    for key, path in links:
+        (new / key).symlink_to(path.readlink())
+
+
+def _permissions(status: os.stat_result) -> int:
+    """Who may read, write and run; no set-user-id, for the copy belongs to the worker."""
+    return status.st_mode & 0o777
+
+
+def _make_parents(path: Path, key: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError) as error:
+        raise _key_invalid(key, "another key is a file where this one needs a directory") from error
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    """The bytes and the permissions of a regular file. Raises OSError where it is a link by now."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return file.read(), _permissions(os.fstat(file.fileno()))
+
+
+def _write_file(path: Path, value: bytes, key: str, permissions: int | None = None) -> None:
+    _make_parents(path, key)
+    try:
         with path.open("xb") as file:
+            if permissions is not None:
+                os.fchmod(file.fileno(), permissions)
             file.write(value)
             file.flush()
             os.fsync(file.fileno())
@@ -186,7 +238,7 @@ def _write_file(path: Path, value: bytes, key: str) -> None:
 
 
 def _entry(path: Path) -> Entry:
-    return Entry(path.read_bytes())
+    return Entry(_read(path)[0])
 
 
 def _sync(folder: Path) -> None:

@@ -20,6 +20,7 @@ from connector.sink.operation import StoreFields, check_store
 from connector.sink.parts import Parts
 from connector.sink.store import Entry, Store
 from connector.sink.store_parts import check_url, conflict, optional
+from connector.telemetry import SECRETS
 
 T = TypeVar("T")
 
@@ -209,6 +210,7 @@ def _credentials(path: Path | None) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
         given = {name: document[name] for name in ("username", "password") if name in document}
         if "password" in given and all(isinstance(value, str) for value in given.values()):
+            SECRETS.add(given["password"])
             return given
     except OSError as error:
         cause = error.strerror or type(error).__name__
