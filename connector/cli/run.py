@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -19,8 +20,10 @@ from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
 from connector.errors import OciSyncError, OutputError
 from connector.kafka.groups import group_members
+from connector.kafka.topics import Topic
 from connector.source.outcome import silent
 from connector.source.worker import Worker
+from connector.status import SourceId
 from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
 from connector.wiring.parts import Parts, open_parts
@@ -104,13 +107,18 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     async with open_parts(worker) as parts, AsyncExitStack() as faces:
         show_flows(parts, loaded)
+        source_worker: Worker | None = None
+
+        def tick_now(source: SourceId) -> bool:
+            return source_worker is not None and source_worker.trigger(source)
+
+        # Before anything is asked of Kafka: a worker that waits for it is alive, and says why it is not ready.
+        if worker.http.address is not None:
+            await faces.enter_async_context(open_faces(parts, tick_now))
         if once and not join and only != "sink":
             await _refuse_a_group_in_use(parts)
-        source_worker = None
         if only != "sink":
             source_worker = await _source_worker(parts, loaded.flows, stop, once=once)
-        if worker.http.address is not None:
-            await faces.enter_async_context(open_faces(parts, source_worker))
         sinks = flows_with_sinks(loaded.flows) if only != "source" else ()
         if only == "sink" and not sinks:
             _LOG.warning("no flow has tasks behind oci_sync: there is nothing to do for the sink half")
@@ -153,7 +161,16 @@ async def _until_stopped(
 async def _source_worker(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> Worker | None:
     """The source half on topics that fit; None when stopped before Kafka answered."""
     specs = topic_specs(parts.worker, flows)
-    topics = await _patiently(lambda: parts.topics.ensure(specs, parts.worker.topics.manage), stop, once=once)
+
+    async def ensure() -> Mapping[str, Topic]:
+        try:
+            return await parts.topics.ensure(specs, parts.worker.topics.manage)
+        except OutputError as error:
+            if error.reason == "KafkaUnreachable":
+                parts.status.kafka_failed(datetime.now(UTC), error)
+            raise
+
+    topics = await _patiently(ensure, stop, once=once)
     if topics is None:
         return None
     # A bar and log lines on one terminal fight for the last line; with --once there are few of those.

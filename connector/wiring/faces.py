@@ -1,6 +1,6 @@
 """The faces over HTTP, where the worker file asks for them, and what they show of the flow files."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import import_module
@@ -9,7 +9,6 @@ from pathlib import Path
 from connector.config.flow_file import LoadedFlows
 from connector.errors import ConfigError, OutputError
 from connector.records.request import RequestKind
-from connector.source.worker import Worker
 from connector.status import SourceId
 from connector.telemetry import SECRETS
 from connector.wiring.asking import KnownSource, ask, find, known
@@ -26,15 +25,18 @@ def show_flows(parts: Parts, loaded: LoadedFlows) -> None:
 
 
 @asynccontextmanager
-async def open_faces(parts: Parts, source_worker: Worker | None) -> AsyncIterator[str]:
-    """Probes, status, metrics and the commands, while the context lasts. Yields the URL. Raises ConfigError."""
+async def open_faces(parts: Parts, tick_now: Callable[[SourceId], bool]) -> AsyncIterator[str]:
+    """Probes, status, metrics and the commands, while the context lasts. Yields the URL. Raises ConfigError.
+
+    `tick_now` is `Worker.trigger`: False where this worker does not run the source.
+    """
     assert parts.worker.http.address is not None
     # The server brings a web framework and the metrics library along: a worker without a listener starts without them.
     routes = import_module("connector.server.routes")
     access = import_module("connector.server.access")
 
     async def trigger(source: SourceId) -> None:
-        if source_worker is None or not source_worker.trigger(source):
+        if not tick_now(source):
             raise OutputError(
                 reason="NotOwner",
                 doing=f"triggering {'/'.join(source)}",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from aiohttp import web
 from confluent_kafka import IsolationLevel, TopicPartition
@@ -397,6 +398,42 @@ def test_a_cluster_that_dies_is_told_once_within_seconds_and_its_return_too(
 
     assert kafka.bootstrap in told
     assert told.count(" ERROR ") == 1, told
+
+
+def test_a_worker_that_waits_for_its_cluster_is_alive_and_says_why_it_is_not_ready(
+    tmp_path: Path, fake: FakeRegistry, unique: str
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    product = Product(
+        tmp_path, "127.0.0.1:1", fake.reference(f"{unique}/flows"), unique, worker={"http": {"address": address}}
+    )
+    with product.running() as worker:
+        deadline = time.monotonic() + 20
+        while (ready := answer_of(f"http://{address}/readyz")) is None or "not reachable" not in ready[1]:
+            assert time.monotonic() < deadline, (ready, worker.text())
+            time.sleep(0.1)
+        alive = answer_of(f"http://{address}/healthz")
+        worker.process.terminate()
+        assert worker.process.wait(30) == 0
+
+    assert ready[0] == 503
+    assert alive is not None
+    assert alive[0] == 200
+
+
+def answer_of(url: str) -> tuple[int, str] | None:
+    """Status and body; None where nobody listens."""
+    try:
+        response = httpx.get(url, timeout=5)
+    except httpx.ConnectError:
+        return None
+    return response.status_code, response.text
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def test_a_sink_alone_tells_once_that_its_cluster_died_and_goes_on_when_it_is_back(
