@@ -18,6 +18,7 @@ from connector.config.fields import nested_models
 from connector.config.flow_file import FlowFields
 from connector.config.task import RetryFields, TaskFields, find_task, format_duration, format_size, half_of, task_words
 from connector.config.template import filter_names
+from connector.config.template_filters import REMOVED
 from connector.config.worker_file import OVERRIDES, Worker
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -171,7 +172,14 @@ def _environment_part() -> Iterator[str]:
 def _template_part() -> Iterator[str]:
     yield "## Templates\n"
     yield "`{{ … }}` in a task's fields is Jinja, strict: an undefined value is an error (`TemplateFailed`). Work and"
-    yield "output are bounded. Filters beyond Jinja's own: " + ", ".join(f"`{name}`" for name in filter_names()) + "."
+    yield "output are bounded: `split` and `lines` give at most 200,000 parts, `to_json` and `urlencode` take at most"
+    yield "2,000,000 characters. Values have items and no methods: write `| split(',')`, `| replace(…)`,"
+    yield (
+        "`is startingwith(…)`. Of Jinja's filters these are not there: "
+        + ", ".join(f"`{name}`" for name in REMOVED)
+        + "."
+    )
+    yield "Filters beyond Jinja's own: " + ", ".join(f"`{name}`" for name in filter_names()) + "."
     yield "`regex_match` takes Rust's syntax, without look-around."
 
 

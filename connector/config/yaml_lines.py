@@ -205,7 +205,11 @@ class _Builder:
             keys[key] = (node.line, node.column)
             entries[key] = self._node(next(self.events))
         for source in merged:
-            for key, value in source.value.items() if isinstance(source.value, dict) else ():
+            values = source.value if isinstance(source.value, dict) else {}
+            self.count += len(values)
+            if self.count > MAX_NODES:
+                raise self._failure(event, f"more than {MAX_NODES} values, with those that `<<` merges")
+            for key, value in values.items():
                 if key not in entries:
                     entries[key], keys[key] = value, source.keys[key]
         return Node(entries, line, column, keys)

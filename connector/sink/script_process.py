@@ -1,7 +1,7 @@
 """The body of a script's process: JSON in on standard input, JSON out on standard output, then the end.
 
-In:  {"code", "memory_bytes", "events": [{"data", "meta"}, …]}
-Out: {"events": [[{"data", "meta"}, …] for each event]} or {"error": "line 3: …"}
+In:  {"code", "memory_bytes", "events": [{"data", "meta"}, …]}, and for a check "check_seconds" in place of the events
+Out: {"events": [[{"data", "meta"}, …] for each event]} or {"error": "line 3: …"}, and of a check {"problems": […]}
 
 Starlark has no `a.b` for mappings. So that events and YAML read as they do in other flow languages, `.name` that is not
 a call is rewritten to `["name"]` before the script is compiled; lines stay where they are.
@@ -12,13 +12,13 @@ import io
 import json
 import re
 import resource
+import signal
 import sys
-import time
 import tokenize
 from collections.abc import Callable
 from typing import Any
 
-from connector.config.template import from_json, from_yaml, to_json
+from connector.config.template_filters import from_json, from_yaml, to_json
 from connector.errors import ConfigError
 from connector.sink.store_parts import optional
 
@@ -26,7 +26,6 @@ _FILE = "script"
 _CALL_DEPTH = 200
 _AT = re.compile(rf"--> {_FILE}:(\d+):")
 _PATTERN_LENGTH = 1000
-_COMPILE_SECONDS = 2.0
 # What stands in a script for other flow engines, and in no line of Starlark outside of text and comments.
 _RHAI = re.compile(r"^[ \t]*let\s+\w+\s*=|#\{", re.MULTILINE)
 
@@ -37,11 +36,21 @@ def main() -> None:
     # Set only now: what was read counts as well, so a snapshot that does not fit is an error here and not a surprise.
     resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.stdout.write(json.dumps(_check(request) if "check_seconds" in request else _run(request)))
+
+
+def _run(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = {"events": run(request["code"], request["events"])}
+        return {"events": run(request["code"], request["events"])}
     except ScriptError as error:
-        answer = {"error": str(error)}
-    sys.stdout.write(json.dumps(answer))
+        return {"error": str(error)}
+
+
+def _check(request: dict[str, Any]) -> dict[str, Any]:
+    # The signal ends the process wherever it is, in a regular expression as well; and time spent waiting for a CPU does
+    # not count.
+    signal.setitimer(signal.ITIMER_PROF, request["check_seconds"])
+    return {"problems": problems_of(request["code"])}
 
 
 class ScriptError(Exception):
@@ -69,7 +78,7 @@ def run(code: str, events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def problems_of(code: str) -> list[str]:
-    """What the compiler says of a script, each with its line; empty where it can run. Starts no process."""
+    """What the compiler says of a script, each with its line; empty where it can run. Runs its top level, unbounded."""
     problems = _compiled(code)
     rhai = _RHAI.search(code) if problems else None
     if rhai is None:
@@ -83,8 +92,7 @@ def _compiled(code: str) -> list[str]:
         starlark = _starlark()
     except ConfigError as error:
         return [error.cause]
-    ends = time.monotonic() + _COMPILE_SECONDS
-    options = starlark.EvalOptions(max_callstack_size=_CALL_DEPTH, check_cancelled=lambda: time.monotonic() > ends)
+    options = starlark.EvalOptions(max_callstack_size=_CALL_DEPTH)
     try:
         # Names are resolved when the top level runs, so it runs; that is the definition of main, and little else.
         starlark.eval_with(options, _module(starlark), _parse(starlark, code), _globals(starlark))

@@ -129,3 +129,11 @@ def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path, name: str) -> Non
 def test_any_bytes_are_values_or_a_config_error(data: bytes) -> None:
     with suppress(ConfigError):
         parse_yaml(data, "f.yaml").plain()
+
+
+def test_mappings_that_are_merged_again_and_again_are_counted() -> None:
+    base = "base: &b {" + ", ".join(f"k{number}: 1" for number in range(2_000)) + "}\n"
+    text = base + "all: [" + ", ".join("{<<: *b}" for _ in range(2_000)) + "]\n"
+
+    with pytest.raises(ConfigProblems, match="more than 100000 values, with those that"):
+        parse_yaml(text.encode(), "the file")

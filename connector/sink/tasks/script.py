@@ -10,7 +10,6 @@ just its data. `a.b` reads like `a["b"]` (see `script_process`), so both ways of
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -21,10 +20,13 @@ from connector.config.task import Duration, Size, TaskFields
 from connector.errors import SinkError
 from connector.sink.event import Event
 from connector.sink.parts import Parts
-from connector.sink.script_process import problems_of
+from connector.sink.script_child import COMMAND, how_it_ended, problems_of
 
 # What one run may hand back. A snapshot has at most max_total_size (100 MB), and a script may add keys to it.
 _LONGEST_ANSWER = 512_000_000
+# For a check, where the task does not say: Python takes 50 MB of it; and measured, 370 for each character of the text.
+_CHECK_BYTES = 250_000_000
+_CHECK_BYTES_A_CHARACTER = 400
 
 
 class Fields(TaskFields):
@@ -67,10 +69,9 @@ class Script:
         ]
 
     async def _run(self, request: bytes) -> dict[str, Any]:
-        # -I: neither the working directory nor PYTHON* variables choose what the process imports. No environment: a
-        # script cannot read one, and neither should a flaw in its interpreter.
+        # No environment: a script cannot read one, and neither should a flaw in its interpreter.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "connector.sink.script_process",
+            *COMMAND,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={},
         )  # fmt: skip
         try:
@@ -88,7 +89,7 @@ class Script:
                 await process.wait()
         if process.returncode != 0 or len(output) > _LONGEST_ANSWER:
             raise self._failed(
-                _how_it_ended(process.returncode, errors), "make it use less, or raise its 'memory' (operator)"
+                how_it_ended(process.returncode, errors), "make it use less, or raise its 'memory' (operator)"
             )
         answer: dict[str, Any] = json.loads(output)
         return answer
@@ -103,12 +104,7 @@ def build(fields: Fields, parts: Parts) -> Script:
 
 
 def check(fields: Fields) -> list[str]:
-    """What the compiler says of the code, with the line within it."""
-    return problems_of(fields.code)
-
-
-def _how_it_ended(code: int | None, errors: bytes) -> str:
-    last = (errors.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:300]
-    if b"memory allocation" in errors or b"MemoryError" in errors:
-        return "it ran out of memory"
-    return f"its process ended with {code}" + (f": {last}" if last else "")
+    """What the compiler says of the code, with the line within it; what the task's time and memory do not allow."""
+    enough = _CHECK_BYTES + _CHECK_BYTES_A_CHARACTER * len(fields.code)
+    memory_bytes = fields.memory if "memory" in fields.model_fields_set else min(fields.memory, enough)
+    return list(problems_of(fields.code, fields.timeout, memory_bytes))
