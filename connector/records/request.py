@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from connector.errors import OutputError
 from connector.kafka.record import Record, partition_for
-from connector.records.source_offset import offset_key, split_offset_key
+from connector.records.source_offset import moment_ms, offset_key, split_offset_key
 
 REQUEST_PREFIX = b"request."
 
@@ -89,12 +89,12 @@ def read_request(record: Record) -> Request | None:
         return Request(
             *name,
             id=str(document["id"]),
-            at=int(document["at"]),
+            at=moment_ms(int(document["at"])),
             by=str(document["by"]),
             digest=None if digest is None else str(digest),
             force=document.get("force") is True,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise OutputError(
             reason="RecordInvalid",
             doing=f"reading the request {record.key.decode('utf-8', 'replace')}",

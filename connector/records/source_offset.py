@@ -18,6 +18,7 @@ from connector.kafka.record import Record, partition_for
 T = TypeVar("T")
 
 VERSION = 1
+_YEAR_3000_MS = 32_503_680_000_000
 _HASH_HEX_DIGITS = 24
 
 
@@ -89,7 +90,7 @@ def read_offset(key: bytes, value: bytes) -> SourceOffset:
             files=_typed(document, "files", int),
             deletes=_typed(document, "deletes", int),
             bytes=_typed(document, "bytes", int),
-            committed_at=_typed(document, "committed_at", int),
+            committed_at=moment_ms(_typed(document, "committed_at", int)),
             worker=_typed(document, "worker", str),
             settings=_typed(document, "settings", str),
             paths={str(path): str(short) for path, short in _typed(document, "paths", dict).items()},
@@ -112,6 +113,13 @@ def settings_fingerprint(settings: Mapping[str, object]) -> str:
     """A short hash of the settings that shape the records; the order of names does not matter."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def moment_ms(value: int) -> int:
+    """The milliseconds, if they are a date; another program may have written nanoseconds. Raises ValueError."""
+    if not 0 <= value < _YEAR_3000_MS:
+        raise ValueError(f"{value!r:.40} is no time in milliseconds")
+    return value
 
 
 def _typed(document: dict[str, object], name: str, kind: type[T]) -> T:

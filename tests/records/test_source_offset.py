@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import OutputError
+from connector.kafka.record import Record
+from connector.records.request import RequestKind, read_request, request_key
 from connector.records.source_offset import (
     SourceOffset,
     offset_key,
@@ -70,3 +72,21 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_the_settings(settings: 
     turned = dict(reversed(list(settings.items())))
 
     assert settings_fingerprint(settings) == settings_fingerprint(turned)
+
+
+@pytest.mark.parametrize("committed_at", [1_795_555_555_000_000_000, -1])
+def test_a_time_in_other_units_is_no_offset(committed_at: int) -> None:
+    document = json.loads(offset_record("t", 50, "f", OFFSET).value or b"") | {"committed_at": committed_at}
+
+    with pytest.raises(OutputError, match="no time in milliseconds"):
+        read_offset(b"flow.f.oci_digest.a", json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("at", [b"1e400", b"-1", b"1795555555000000000", b'"x"'])
+def test_a_request_with_an_absurd_time_is_an_error_of_its_own(at: bytes) -> None:
+    key = request_key(RequestKind.SET, "f", "r.example/a:prod")
+
+    with pytest.raises(OutputError) as caught:
+        read_request(Record("t", 0, key, b'{"id":"1","by":"x","at":' + at + b"}"))
+
+    assert caught.value.reason == "RecordInvalid"
