@@ -7,9 +7,10 @@ for one another; between two polls less than max.poll.interval.ms may pass. (5) 
 any more, though others do, joins anew.
 """
 
+import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -56,8 +57,9 @@ class GroupFeed:
             **group_properties(properties or {}, instance_id),
         }
         self._incremental = is_incremental(self._properties)
-        # A cancelled poll goes on in its thread until its time-out; a commit or the close must not run beside it.
-        self._turn = threading.Lock()
+        # One thread, since a cancelled poll goes on until its time-out and nothing may run beside it; and its own one,
+        # for many feeds that wait a second each would hold up all other calls.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"feed-{group}")
         self._consumer: Consumer | None = None
         self._stranding = Stranding(clients, patience_seconds)
         self._changes: list[Assigned | Revoked] = []
@@ -70,28 +72,27 @@ class GroupFeed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._clients.call(self._close)
+        await self._in_turn(self._close)
+        self._thread.shutdown(wait=False)
 
     def __repr__(self) -> str:
         return f"<GroupFeed group={self._group} topics={self._topics} positions={self._positions}>"
 
     async def poll(self, limit: int, timeout_seconds: float) -> Polled:
         """At most `limit` records, as soon as there are any. Raises OutputError."""
-        return await self._clients.call(self._in_turn, self._poll, limit, timeout_seconds)
+        return await self._in_turn(self._poll, limit, timeout_seconds)
 
     async def commit(self, topic: str, partition: int, next_offset: int) -> None:
         """Commit the group's offset. Raises OutputError, NotOwner where the partition is not ours any more."""
-        await self._clients.call(self._in_turn, self._commit, TopicPartition(topic, partition, next_offset))
+        await self._in_turn(self._commit, TopicPartition(topic, partition, next_offset))
 
-    def _in_turn(self, function: Callable[..., T], *arguments: Any) -> T:
-        with self._turn:
-            return function(*arguments)
+    async def _in_turn(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     def _close(self) -> None:
-        with self._turn:
-            consumer, self._consumer = self._consumer, None
-            if consumer is not None:
-                consumer.close()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
 
     def _poll(self, limit: int, timeout_seconds: float) -> Polled:
         # What came before an error is handed out first: it was taken from the client, which gives it once.
