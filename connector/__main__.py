@@ -9,9 +9,9 @@ from time import monotonic
 
 from connector.cli import execute
 
-# Imports leave 200,000 objects that stay. The default of 700 new ones before the collector looks costs a fifth of the
-# start; with 20,000 what waits for it is some megabytes at most.
-_OBJECTS_BEFORE_COLLECTION = 20_000
+# Imports leave 200,000 objects that stay; looking through them again and again would cost a fifth of the start. What
+# runs for long has `allocator.hold_border` look more often.
+_OBJECTS_OF_IMPORTS = 200_000
 # A call of librdkafka that never comes back (its waits go by the wall clock, which may be set back) holds its thread,
 # and the interpreter would wait for it. By now all is closed that has an end.
 _THREADS_SECONDS = 10.0
@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, 20, 20)
+    gc.set_threshold(_OBJECTS_OF_IMPORTS, 20, 20)
     try:
         code = execute(sys.argv[1:])
     finally:

@@ -359,7 +359,7 @@ def test_whatever_happens_ready_is_true_only_after_a_success_that_is_recent_and_
                 last = ""
                 status.source_restored(SOURCE, at, None)
             case "lost":
-                state, last = "lost", ""
+                state, last, paused = "lost", "", False  # what another owner is asked for, only that one knows
                 status.partition_lost(3, at)
             case "broken":
                 state, watched = "broken", at

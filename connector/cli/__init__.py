@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -79,6 +78,8 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         typer.echo(f"oci-sync {version('oci-sync')}")
         raise typer.Exit
 

@@ -15,7 +15,8 @@ import typer
 from connector.cli import ExitCode
 from connector.cli.half import Half
 from connector.cli.progress import PullProgress
-from connector.config.flow_file import Flow, LoadedFlows, load_flows
+from connector.config.flow import Flow, with_sinks
+from connector.config.flow_file import LoadedFlows, load_flows
 from connector.config.worker_file import Worker as WorkerFile
 from connector.config.worker_file import load_worker
 from connector.errors import OciSyncError, OutputError
@@ -27,7 +28,6 @@ from connector.status import SourceId
 from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
 from connector.wiring.parts import Parts, open_parts
-from connector.wiring.sink_half import build_feed, build_pipeline, flows_with_sinks, without_misshapen
 from connector.wiring.source_half import build_source_worker, build_sources, topic_specs
 
 _LOG = logging.getLogger(__name__)
@@ -70,7 +70,9 @@ def run(
     half: Literal["source", "sink"] | None = only.value if only is not None else None
     worker = load_worker(worker_file)
     loaded = load_flows(flows, half)
-    if half != "source":
+    if half != "source" and with_sinks(loaded.flows):
+        from connector.wiring.sink_half import without_misshapen  # 20 ms, for those who run one
+
         loaded = without_misshapen(loaded)
     for path, error in loaded.refused:
         _LOG.error("%s", error, extra={"flow_file": str(path), "reason": error.reason})
@@ -119,7 +121,7 @@ async def _run(
             await _refuse_a_group_in_use(parts)
         if only != "sink":
             source_worker = await _source_worker(parts, loaded.flows, stop, once=once)
-        sinks = flows_with_sinks(loaded.flows) if only != "source" else ()
+        sinks = with_sinks(loaded.flows) if only != "source" else ()
         if only == "sink" and not sinks:
             _LOG.warning("no flow has tasks behind oci_sync: there is nothing to do for the sink half")
             return False
@@ -134,12 +136,18 @@ async def _once(parts: Parts, source_worker: Worker | None, sinks: Sequence[Flow
     for flow in sinks:
         if not stop.is_set():
             try:
-                async with build_feed(parts, flow) as feed:
-                    failed |= await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
+                failed |= await _apply_once(parts, flow)
             except OutputError as error:  # of this flow; the next one's topic may well be there
                 _LOG.error("%s", error, extra={"flow": flow.name, "reason": error.reason})
                 failed = True
     return failed
+
+
+async def _apply_once(parts: Parts, flow: Flow) -> bool:
+    from connector.wiring.sink_half import build_feed, build_pipeline
+
+    async with build_feed(parts, flow) as feed:
+        return await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
 
 
 async def _until_stopped(
@@ -148,6 +156,8 @@ async def _until_stopped(
     """Both halves until the signal. A half that ends by an error takes the other with it, cleanly."""
     async with AsyncExitStack() as feeds, asyncio.TaskGroup() as group:
         for flow in sinks:
+            from connector.wiring.sink_half import build_feed, build_pipeline
+
             feed = await feeds.enter_async_context(build_feed(parts, flow))
             group.create_task(build_pipeline(parts, flow, feed).run(stop), name=f"sink-{flow.name}")
         if source_worker is not None:

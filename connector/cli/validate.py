@@ -16,7 +16,8 @@ import typer
 from connector.cli import ExitCode
 from connector.cli.half import Half
 from connector.cli.output import OutputFormat, is_colourful, visible, written
-from connector.config.flow_file import Flow, LoadedFlows, load_flows
+from connector.config.flow import Flow, with_sinks
+from connector.config.flow_file import LoadedFlows, load_flows
 from connector.config.problem import ConfigProblems, Finding, Problem
 from connector.config.task import Half as HalfName
 from connector.config.worker_file import Worker, load_worker
@@ -58,7 +59,7 @@ def validate(
 
 def _without_misshapen(loaded: LoadedFlows) -> LoadedFlows:
     """As `run` does it; imported only where there is a sink half to look at: it brings the stores with it."""
-    if not any(flow.sink_tasks for flow in loaded.flows):
+    if not with_sinks(loaded.flows):
         return loaded
     usable: LoadedFlows = import_module("connector.wiring.sink_half").without_misshapen(loaded)
     return usable

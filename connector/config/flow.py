@@ -1,5 +1,6 @@
 """A flow and its tasks, once they are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,11 @@ class Flow:
     def upstream(self, task: Task) -> tuple[Task, ...]:
         """Every task that this one depends on, directly or through others, in order of dependence."""
         return upstream(self.tasks, task)
+
+
+def with_sinks(flows: Iterable[Flow]) -> tuple[Flow, ...]:
+    """The flows that do more than feed their topic."""
+    return tuple(flow for flow in flows if flow.sink_tasks)
 
 
 def upstream(ordered: tuple[Task, ...], task: Task) -> tuple[Task, ...]:

@@ -175,7 +175,10 @@ LocalPath: TypeAlias = Annotated[Path, BeforeValidator(_beside_the_file)]
 class Strict(BaseModel):
     """What every part of a file is: no unknown fields, and nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False, hide_input_in_errors=True)
+    # `defer_build`: a model that another one holds is built with that one, and not once more by itself at the import.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=False, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class RetryFields(Strict):

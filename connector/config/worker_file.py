@@ -176,7 +176,7 @@ class RegistryFields(Strict):
         None,
         ge=1,
         le=256,
-        description="Requests at once. Without it 8, and up to 32 while answers come no slower for it.",
+        description="Requests at once. Without it 8, and up to 32 while none waits long for it.",
     )
     requests_per_second: float | None = Field(None, gt=0, description="At most so many requests a second.")
     trusted_realms: tuple[Annotated[str, AfterValidator(parse_host)], ...] = Field(

@@ -21,8 +21,8 @@ from connector.kafka.topics import Topics
 
 T = TypeVar("T")
 
-# `consume` waits this long for a full batch, so it is also the price of an empty one.
-_POLL_SECONDS = 0.02
+# `consume` waits this long for a full batch, so it is also the price of the last one.
+_POLL_SECONDS = 0.005
 _BATCH = 500
 # `assign` only: the group is named because librdkafka wants one; nothing is ever committed under it.
 _GROUP = "oci-sync-restore"

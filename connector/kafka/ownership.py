@@ -27,7 +27,7 @@ from connector.kafka.stranding import PATIENCE_SECONDS, Stranding
 
 _LOG = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.05  # also how long leaving the group waits for the poll that is under way
+POLL_SECONDS = 0.05
 # A revocation waits for a commit under way (transaction time-out 60 s), and max.poll.interval.ms (300 s) bounds it.
 _REVOKE_SECONDS = 90.0
 
@@ -70,12 +70,15 @@ class Ownership:
         instance_id: str | None = None,
         properties: dict[str, Property] | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        """`poll_seconds`: how long a poll waits, and with it who leaves the group, for the poll that is under way."""
         self._clients = clients
         self._topic = topic
         self._group = group
         self._owner = owner
         self._control_prefix = control_prefix
+        self._poll_seconds = poll_seconds
         self._stranding = Stranding(clients, patience_seconds)
         self._properties: dict[str, Property] = {
             # What is read here are requests of a hundred bytes; the offsets beside them are passed over.
@@ -135,7 +138,7 @@ class Ownership:
         try:
             self._join(consumer)
             while not self._stop.is_set():
-                message = consumer.poll(_POLL_SECONDS)
+                message = consumer.poll(self._poll_seconds)
                 self._publish(consumer)
                 self._owner.polled()
                 if message is not None:

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Awaitable, Callable
 from random import random
-from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState
+from typing import TYPE_CHECKING, TypeVar
 
 from connector.errors import OciSyncError
 from connector.oci.clock import Clock
 from connector.oci.retry import RetryPolicy, backoff_seconds, is_worth_another
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 _LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -25,22 +26,24 @@ async def attempts(
 
     `told` hears of each failure that is not the last, with the number of the attempt that follows.
     """
-    # Nearly every operation succeeds at once, a thousand of them in a pull; the loop is made for those that do not.
+    # Nearly every operation succeeds at once, a thousand of them in a pull; the loop is made, and its library imported,
+    # for those that do not.
     try:
         return await operation()
     except OciSyncError as error:
         made: list[OciSyncError] = [error]
+    from tenacity import AsyncRetrying
 
-    def worth_another(state: RetryCallState) -> bool:
+    def worth_another(state: "RetryCallState") -> bool:
         error = _error_of(state)
         return error is not None and is_worth_another(error, state.attempt_number, policy)
 
-    def wait_seconds(state: RetryCallState) -> float:
+    def wait_seconds(state: "RetryCallState") -> float:
         error = _error_of(state)
         luck = random()  # noqa: S311  spreads load
         return backoff_seconds(policy, state.attempt_number, luck, error.retry_after if error else None)
 
-    def say_next(state: RetryCallState) -> None:
+    def say_next(state: "RetryCallState") -> None:
         error = _error_of(state)
         assert error is not None
         if told is not None:
@@ -61,6 +64,6 @@ async def attempts(
     return await retrying(attempt)
 
 
-def _error_of(state: RetryCallState) -> OciSyncError | None:
+def _error_of(state: "RetryCallState") -> OciSyncError | None:
     error = state.outcome.exception() if state.outcome is not None else None
     return error if isinstance(error, OciSyncError) else None

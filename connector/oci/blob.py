@@ -2,22 +2,24 @@
 
 Rules. (1) A digest is fetched once, however many layers share it; inline `data` and the cache come before the network.
 (2) One blob on its way is a Transfer (`transfer.py`), which takes nothing that was not promised. (3) What is under way
-is bounded: the exchanges of the registry's host (`pace.py`) times one small blob or one write buffer. (4) What was
-fetched before a failure is in the cache for the next try.
+is bounded: the exchanges of the registry's host (`pace.py`) times one small blob, and 8 large ones, or as many as the
+user's `concurrency` says, times one write buffer. (4) What was fetched before a failure is in the cache for the next
+try.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from connector.errors import LayerError, OciSyncError
 from connector.oci.blob_cache import BlobCache
 from connector.oci.digest import Digest
 from connector.oci.manifest import Descriptor
-from connector.oci.pace import MOST
+from connector.oci.pace import MOST, START
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
-from connector.oci.spool import Blob, MemoryBudget, Spool, SpoolDirectory
+from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, SpoolDirectory
 from connector.oci.transfer import Progress, Transfer
 
 # Of small blobs, all pulls of a process together: 1,000 of 4 KB twice. A pull may add 64 MB, of which
@@ -125,15 +127,17 @@ class Blobs:
         progress: Progress,
     ) -> None:
         queue = iter(missing)
+        named = self._registry.exchange.hosts.settings(reference.api_host).concurrency
+        large = asyncio.Semaphore(named or START)
 
         async def work() -> None:
             for index, layer in queue:
                 transfer = Transfer(self._registry, reference, index, layer, spool, progress)
-                fetched.append(await self._registry.exchange.by_digest(reference, transfer.attempt))
+                async with large if layer.size_bytes > SMALL_BYTES else nullcontext():
+                    fetched.append(await self._registry.exchange.by_digest(reference, transfer.attempt))
 
         # Who has no slot of the host yet holds nothing.
-        most = self._registry.exchange.hosts.settings(reference.api_host).concurrency or MOST
-        workers = min(len(missing), most)
+        workers = min(len(missing), named or MOST)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):

@@ -24,12 +24,21 @@ _LOG = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0  # another process writes a pull of 1,000 blobs in well under a tenth of a second
 _ORPHAN_SECONDS = 3600.0
+# The contents of small blobs stand in a table of their own: to note a use writes a row of 100 bytes, not the blob too.
 _SCHEMA = """
 create table if not exists blobs (
-    digest text primary key, size integer not null, used_at real not null, data blob
-) without rowid;
+    id integer primary key, digest text not null unique, size integer not null, used_at real not null
+);
 create index if not exists by_use on blobs (used_at, size, digest);
+create table if not exists contents (id integer primary key, data blob not null);
+create trigger if not exists forget after delete on blobs begin delete from contents where id = old.id; end;
 """
+_FIND = "select blobs.id, data from blobs left join contents on contents.id = blobs.id where digest = ?"
+_KEEP = """
+insert into blobs (digest, size, used_at) values (?, ?, ?)
+    on conflict (digest) do update set size = excluded.size, used_at = excluded.used_at
+"""
+_FILL = "insert or replace into contents select id, ? from blobs where digest = ?"
 
 
 class BlobCache:
@@ -38,7 +47,7 @@ class BlobCache:
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         self._directory = directory
         self._files = directory / "files"
-        self._database = directory / "blobs-1.sqlite3"
+        self._database = directory / "blobs-2.sqlite3"
         self._limit = limit_bytes
 
     def __repr__(self) -> str:
@@ -49,24 +58,29 @@ class BlobCache:
         found: dict[Digest, Blob] = {}
         with self._forgiving(), self._open() as database:
             stale: list[Digest] = []
+            used: list[int] = []
             for layer in layers:
-                row = database.execute("select data from blobs where digest = ?", (layer.digest,)).fetchone()
+                row = database.execute(_FIND, (layer.digest,)).fetchone()
                 if row is None:
                     continue
-                blob = self._verified(layer, row[0], spool)
+                blob = self._verified(layer, row[1], spool)
                 if blob is None:
                     stale.append(layer.digest)
                 else:
                     found[layer.digest] = blob
+                    used.append(row[0])
             now = time.time()
-            database.executemany("update blobs set used_at = ? where digest = ?", [(now, known) for known in found])
+            database.executemany("update blobs set used_at = ? where id = ?", ((now, number) for number in used))
             self._forget(database, stale)
         return found
 
     def store(self, blobs: Sequence[Blob]) -> None:
         """Keep these blobs, as far as they fit. Never raises for the cache's sake."""
         with self._forgiving(), self._open() as database:
-            database.executemany("insert or replace into blobs values (?, ?, ?, ?)", self._rows(blobs))
+            for digest, size_bytes, data in self._kept(blobs):
+                database.execute(_KEEP, (digest, size_bytes, time.time()))
+                if data is not None:
+                    database.execute(_FILL, (data, digest))
             self._evict(database)
             self._sweep(database)
 
@@ -75,16 +89,15 @@ class BlobCache:
         with self._open() as database:
             return int(database.execute("select coalesce(sum(size), 0) from blobs").fetchone()[0])
 
-    def _rows(self, blobs: Sequence[Blob]) -> Iterator[tuple[Digest, int, float, bytes | None]]:
-        """The row of each blob that is to be kept. One at a time: the small ones of a pull together may be 200 MB."""
-        now = time.time()
+    def _kept(self, blobs: Sequence[Blob]) -> Iterator[tuple[Digest, int, bytes | None]]:
+        """Each blob that is to be kept, with the bytes of a small one; the small ones of a pull may be 200 MB."""
         for blob in blobs:
             if blob.size_bytes > self._limit // 2:
                 continue
             if blob.size_bytes <= SMALL_BYTES:
-                yield blob.digest, blob.size_bytes, now, blob.read()
+                yield blob.digest, blob.size_bytes, blob.read()
             elif self._keep_file(blob):
-                yield blob.digest, blob.size_bytes, now, None
+                yield blob.digest, blob.size_bytes, None
 
     def _verified(self, layer: Descriptor, data: bytes | None, spool: Spool) -> Blob | None:
         if data is not None:
@@ -130,7 +143,7 @@ class BlobCache:
         """Remove files without a row, which a process left that died between the two; young ones may get theirs yet."""
         if not self._files.exists():
             return
-        rows = database.execute("select digest from blobs where data is null")
+        rows = database.execute("select digest from blobs where id not in (select id from contents)")
         known = {self._path(Digest(row[0])).name for row in rows}
         for path in self._files.iterdir():
             if path.name not in known and time.time() - path.stat().st_ctime > _ORPHAN_SECONDS:

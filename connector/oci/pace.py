@@ -1,16 +1,19 @@
-"""How many exchanges a host gets at once: more, while the round trip and not the host sets the pace. Pure.
+"""How many exchanges a host gets at once: more, while that makes no answer late. Pure.
 
 Rules. (1) Where a user named a number, it is that number. (2) Otherwise it begins at 8. After as many answers as may be
-under way, all of them given while every slot was taken, their mean is compared with the shortest answer ever: not much
-longer means that more would come no slower, and the number grows by half; much longer, that they wait for each other,
-and it goes back. The time is that of the whole exchange, so large bodies, which share the line, never make it grow.
-(3) A host that once said it is asked too much (429, 503) keeps the 8 for good.
+under way, all of them given while every slot was taken, their mean is compared with the shortest answer ever. Not much
+longer means that the round trip sets the pace, and not the host; under 40 ms, that the host has the next request at
+hand when it ends one, and nobody waits long for it: the number grows by half. Much longer and over 80 ms, that they
+wait for each other: it goes back. The time is that of the whole exchange, its body included. (3) A host that once said
+it is asked too much (429, 503) keeps the 8 for good.
 """
 
 START = 8
 MOST = 32
 _NO_SLOWER = 1.4
 _SLOWER = 2.0
+_SOON_SECONDS = 0.04
+_LATE_SECONDS = 0.08
 
 
 class Pace:
@@ -38,9 +41,9 @@ class Pace:
         if self._count < self.limit:
             return
         mean, self._seconds, self._count = self._seconds / self._count, 0.0, 0
-        if mean <= _NO_SLOWER * self._shortest:
+        if mean <= max(_NO_SLOWER * self._shortest, _SOON_SECONDS):
             self.limit = min(MOST, self.limit + self.limit // 2)
-        elif mean > _SLOWER * self._shortest:
+        elif mean > max(_SLOWER * self._shortest, _LATE_SECONDS):
             self.limit = max(START, self.limit - self.limit // 4)
 
     def refused(self) -> None:

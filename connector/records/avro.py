@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 
-from fastavro import schemaless_reader
-
 from connector.records.file_text import FileText
 from connector.records.schemas import avro_schema, schema_text
 
@@ -41,6 +39,9 @@ def from_wire(name: str, data: bytes) -> dict[str, str]:
     """The inverse of `to_wire`, whatever the id. Raises ValueError."""
     if len(data) < _PREFIX_BYTES or data[0] != 0:
         raise ValueError("it does not begin with a zero byte and a schema id")
+    # Here, and not above: its import takes 10 ms, and most workers never read Avro.
+    from fastavro import schemaless_reader
+
     schema = avro_schema(name)
     try:
         read = schemaless_reader(BytesIO(data[_PREFIX_BYTES:]), schema, None)

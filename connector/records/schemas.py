@@ -5,10 +5,10 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastavro import parse_schema
-from fastavro.types import Schema
+if TYPE_CHECKING:
+    from fastavro.types import Schema
 
 FILE_KEY: Final = "oci-file-key"
 FILE_VALUE: Final = "oci-file-value"
@@ -35,8 +35,10 @@ def registered_text(name: str) -> str:
 
 
 @cache
-def avro_schema(name: str) -> Schema:
-    """The schema as fastavro works with it."""
+def avro_schema(name: str) -> "Schema":
+    """The schema as fastavro, which few need, works with it."""
+    from fastavro import parse_schema
+
     return parse_schema(json.loads(schema_text(name)))
 
 

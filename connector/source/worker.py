@@ -16,7 +16,7 @@ from connector.kafka.clients import Clients
 from connector.kafka.groups import group_members
 from connector.kafka.membership import Event
 from connector.kafka.notice import post
-from connector.kafka.ownership import Ownership
+from connector.kafka.ownership import POLL_SECONDS, Ownership
 from connector.kafka.record import Record
 from connector.kafka.topics import Topics
 from connector.records.request import REQUEST_PREFIX
@@ -38,6 +38,7 @@ from connector.telemetry import Telemetry
 _LOG = logging.getLogger(__name__)
 
 _RESTORES_AT_ONCE = 8
+_BRIEF_POLL_SECONDS = 0.01  # of a worker that ends soon
 _JOIN_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
 # What a group refuses (a session time-out, an ACL) a person must mend; said at each try it would fill the log.
@@ -122,6 +123,7 @@ class Worker:
                 control_prefix=REQUEST_PREFIX,
                 instance_id=self._group.instance_id,
                 properties=dict(self._group.properties),
+                poll_seconds=_BRIEF_POLL_SECONDS if self._once else POLL_SECONDS,
             ) as self._ownership,
         ):
             beside = [

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from connector.config.flow_file import Flow, Task
+from connector.config.flow import Flow, Task, with_sinks
 from connector.config.problem import Finding
 from connector.config.task import Half
 from connector.config.worker_file import Worker
@@ -21,7 +21,7 @@ from connector.sink.flow_sink import build_lines
 from connector.source.tasks import oci_sync
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.schemas import probe_schemas
-from connector.wiring.sink_half import flows_with_sinks, sink_group, sink_parts
+from connector.wiring.sink_half import sink_group, sink_parts
 from connector.wiring.source_half import build_registry, build_source, sync_tasks, topic_specs
 
 _AT_ONCE = 8
@@ -31,7 +31,7 @@ async def probe(worker: Worker, flows: Sequence[Flow], only: Half | None = None)
     """Every finding: Kafka first, then each source in the order of the files. `only`: what that half will need."""
     async with open_parts(worker) as parts:
         if only == "sink":
-            findings = await _kafka_of_sinks(parts, flows_with_sinks(flows))
+            findings = await _kafka_of_sinks(parts, with_sinks(flows))
         else:
             findings = await _kafka(parts, topic_specs(worker, flows), [worker.group])
             findings += await _sources(parts, flows)

@@ -1,7 +1,5 @@
 """The sink half: from the tasks behind `oci_sync` to a pipeline. Needs no registry and no credentials of `oci_sync`."""
 
-from collections.abc import Sequence
-
 from connector.config.flow_file import Flow, LoadedFlows
 from connector.config.worker_file import Worker
 from connector.errors import ConfigError
@@ -59,8 +57,3 @@ def without_misshapen(loaded: LoadedFlows) -> LoadedFlows:
         else:
             usable.append(flow)
     return LoadedFlows(tuple(usable), tuple(refused))
-
-
-def flows_with_sinks(flows: Sequence[Flow]) -> tuple[Flow, ...]:
-    """The flows that do more than feed their topic."""
-    return tuple(flow for flow in flows if flow.sink_tasks)

@@ -397,6 +397,31 @@ async def test_a_cancelled_fetch_leaves_nothing(hosts: Hosts, fake: FakeRegistry
     assert files_under(tmp_path) == []
 
 
+async def test_however_many_small_layers_come_at_once_few_large_ones_do(
+    hosts: Hosts, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    under_way = {SMALL_BYTES: 0, SMALL_BYTES + 1: 0}
+    most = dict(under_way)
+
+    async def slowly(request: web.BaseRequest) -> web.StreamResponse:
+        body = fake.blobs[request.path.rpartition("/")[2]]
+        kind = min(max(len(body), SMALL_BYTES), SMALL_BYTES + 1)
+        under_way[kind] += 1
+        most[kind] = max(most[kind], under_way[kind])
+        await asyncio.sleep(0.1)
+        under_way[kind] -= 1
+        return web.Response(body=body)
+
+    fake.answer(slowly, on="/blobs/", times=1000)
+    small = [number.to_bytes(2, "big") for number in range(60)]
+    large = [bytes([number]) * (SMALL_BYTES + 1) for number in range(40)]
+
+    blobs = await fetch(hosts, fake, layers_of(fake, *small, *large), BlobStore(tmp_path))
+
+    assert len(blobs) == 100
+    assert most[SMALL_BYTES] > 8 >= most[SMALL_BYTES + 1]
+
+
 # ---- the cache ---------------------------------------------------------------------------------------------------
 
 
@@ -438,7 +463,7 @@ async def test_a_tick_cancelled_while_the_cache_is_read_gives_all_memory_back(
     store = BlobStore(tmp_path, cache_bytes=10 << 20)
     (await fetch(hosts, fake, layers, store)).close()
     whole = store.budget.left_bytes
-    with closing(sqlite3.connect(tmp_path / "cache" / "blobs-1.sqlite3", isolation_level=None)) as other_process:
+    with closing(sqlite3.connect(tmp_path / "cache" / "blobs-2.sqlite3", isolation_level=None)) as other_process:
         other_process.execute("begin exclusive")  # so the cache waits, in its thread
         fetching = asyncio.ensure_future(fetch(hosts, fake, layers, store))
         _, pending = await asyncio.wait([fetching], timeout=0.1)

@@ -85,8 +85,8 @@ def test_a_damaged_row_is_dropped_and_not_trusted(tmp_path: Path, spool: Spool) 
     cache = BlobCache(tmp_path / "cache", 1 << 20)
     data = content(1, 1000)
     cache.store([keep(spool, data)])
-    with sqlite3.connect(tmp_path / "cache" / "blobs-1.sqlite3") as database:
-        database.execute("update blobs set data = ?", (b"x" * 1000,))
+    with sqlite3.connect(tmp_path / "cache" / "blobs-2.sqlite3") as database:
+        database.execute("update contents set data = ?", (b"x" * 1000,))
 
     assert cache.load([descriptor(data)], spool) == {}
     assert cache.size_bytes() == 0
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_begun_anew_with_a_warning(
     cache = BlobCache(tmp_path / "cache", 1 << 20)
     data = content(1, 1000)
     cache.store([keep(spool, data)])
-    (tmp_path / "cache" / "blobs-1.sqlite3").write_bytes(b"no database" * 1000)
+    (tmp_path / "cache" / "blobs-2.sqlite3").write_bytes(b"no database" * 1000)
 
     with caplog.at_level(logging.WARNING):
         assert cache.load([descriptor(data)], spool) == {}

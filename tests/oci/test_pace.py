@@ -19,8 +19,12 @@ def test_it_grows_while_the_round_trip_alone_sets_the_pace() -> None:
     assert after(Pace(), 200, lambda under_way: 0.02 + 0.0002 * under_way) == MOST
 
 
+def test_it_grows_while_nobody_waits_long() -> None:
+    assert after(Pace(), 200, lambda under_way: 0.001 * under_way) == MOST
+
+
 def test_it_stays_where_answers_wait_for_each_other() -> None:
-    assert after(Pace(), 1000, lambda under_way: 0.001 * under_way) == START
+    assert after(Pace(), 1000, lambda under_way: 0.006 * under_way) == START
 
 
 def test_it_goes_back_when_answers_begin_to_wait_for_each_other() -> None:
