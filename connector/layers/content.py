@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 
 from connector.layers.layer import Layer
 
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
 
 
 class SupportsOpen(Protocol):
@@ -145,6 +145,9 @@ class TextCheck:
         if self._bad is not None:
             return
         held = len(self._decoder.getstate()[0])
+        if not held and isinstance(piece, bytes) and piece.isascii():
+            self._seen += len(piece)
+            return
         try:
             self._decoder.decode(piece)
         except UnicodeDecodeError as error:

@@ -50,7 +50,7 @@ class Transfer:
         self._progress = progress
         self._decode = False
         self._place = reference
-        self._host = reference.api_host  # who sends the bytes: after a redirect, the storage
+        self._url = ""  # where the bytes come from, once they do: after a redirect, the storage
         self._path: Path | None = None
         self._hasher = Hasher(algorithm_of(layer.digest))
 
@@ -61,6 +61,11 @@ class Transfer:
         kind = layer.media_type[:120] or "no media type"
         return f"fetching layer {self._index} ({kind}, {layer.digest}, {layer.size_bytes} bytes) of {self._reference}"
 
+    @property
+    def _host(self) -> str:
+        """Who sends the bytes."""
+        return origin_of(self._url).authority if self._url else self._place.api_host
+
     async def attempt(self, place: Reference) -> Blob:
         """The blob, from the registry or one of its mirrors.
 
@@ -69,7 +74,7 @@ class Transfer:
         if place.registry != self._place.registry:  # what another one sent may be why that failed
             self._restart()
             self._decode = False
-        self._place, self._host = place, place.api_host
+        self._place, self._url = place, ""
         self._progress = self._registry.exchange.hosts.counting(place.registry, self._told)
         if self._layer.size_bytes <= SMALL_BYTES:
             return await self._small(place)
@@ -78,7 +83,7 @@ class Transfer:
     async def _small(self, place: Reference) -> Blob:
         layer = self._layer
         async with self._registry.blob(place, layer, self.doing) as response:
-            self._host = origin_of(response.url).authority
+            self._url = response.url
             self._check_length(response, layer.size_bytes)
             encoded = _is_encoded(response)
             try:
@@ -98,7 +103,7 @@ class Transfer:
         layer = self._layer
         start = 0 if self._decode else self._hasher.size_bytes
         async with self._registry.blob(place, layer, self.doing, start) as response:
-            self._host = origin_of(response.url).authority
+            self._url = response.url
             if start and not _continues(response, start, layer.size_bytes):
                 self._restart()
                 if response.status != 200:

@@ -7,8 +7,9 @@ import base64
 import json
 from collections.abc import Mapping
 from io import BytesIO
-from json.encoder import encode_basestring
 from typing import Any
+
+from orjson import dumps
 
 from connector.errors import OutputError
 from connector.kafka.record import Headers, Record
@@ -54,9 +55,8 @@ def text_headers(text: FileText) -> Headers:
 
 def _around(file: FileRecord) -> tuple[bytes, bytes]:
     """What stands before the content and behind it."""
-    path, digest, artifact_digest = map(encode_basestring, (file.path, file.digest, file.pull.artifact_digest))
-    head = f'{{"path":{path},"content":"'
-    return head.encode(), f'","digest":{digest},"artifact_digest":{artifact_digest}}}'.encode()
+    path, digest, artifact_digest = map(dumps, (file.path, file.digest, file.pull.artifact_digest))
+    return b'{"path":%b,"content":"' % path, b'","digest":%b,"artifact_digest":%b}' % (digest, artifact_digest)
 
 
 def compact(document: Mapping[str, Any]) -> bytes:

@@ -9,14 +9,12 @@ import codecs
 from binascii import b2a_base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from json.encoder import encode_basestring
 
-# As text of four bytes a character and escaped to six of them, a piece takes 1.5 MB. A multiple of 3, so that base64
-# pads the last piece only.
-_PIECE_BYTES = 3 * 21_845
-# What `encode_basestring` writes with a backslash and a letter, and the other control characters: as \u00XX.
-_ESCAPED_SHORT = b'"\\\n\r\t\b\f'
-_ESCAPED_LONG = bytes(set(range(0x20)) - set(_ESCAPED_SHORT))
+from orjson import dumps
+
+# orjson asks for eight bytes a character before it writes, and the allocator answers from 128 KiB on with fresh pages
+# (see `allocator.py`), so a piece stays below. A multiple of 3, so that base64 pads the last piece only.
+_PIECE_BYTES = 3 * 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +32,7 @@ class FileText:
     @property
     def json_size_bytes(self) -> int:
         """How long it is within a JSON string."""
-        if self.is_base64:
-            return self.size_bytes
-        return sum(map(_json_size_bytes, _cut(self.content)))
+        return self.size_bytes if self.is_base64 else sum(map(len, self.json_pieces()))
 
     def pieces(self) -> Iterator[bytes]:
         """The text in UTF-8."""
@@ -47,7 +43,7 @@ class FileText:
         """What stands between the quotes of a JSON string, non-ASCII as it is."""
         if self.is_base64:
             return self.pieces()
-        return (encode_basestring(text)[1:-1].encode() for text in _decoded(self.content))
+        return (dumps(text)[1:-1] for text in _decoded(self.content))
 
 
 def file_text(content: bytes) -> FileText:
@@ -60,13 +56,6 @@ def file_text(content: bytes) -> FileText:
     except UnicodeDecodeError:
         return FileText(content, is_base64=True)
     return FileText(content, is_base64=False)
-
-
-def _json_size_bytes(piece: bytes) -> int:
-    size = len(piece)
-    short = size - len(piece.translate(None, _ESCAPED_SHORT))
-    long = size - len(piece.translate(None, _ESCAPED_LONG))
-    return size + short + 5 * long
 
 
 def _cut(content: bytes) -> Iterator[bytes]:
