@@ -173,7 +173,12 @@ class Transactions:
                 if attempt.is_begun:
                     result = "committed" if is_committed else self._failed(attempt, running)
                     self._ended(result, monotonic() - begun)
-                await asyncio.shield(self._clients.call(close, producer))
+                try:
+                    await asyncio.shield(self._clients.call(close, producer))
+                except asyncio.CancelledError:  # which takes the place of what the transaction ended with
+                    if running.done() and not running.cancelled():
+                        _LOG.info("%s before the partition was given up: %s", doing, running.exception() or "committed")
+                    raise
             return Committed(count, size, monotonic() - started)
 
     def _failed(self, attempt: Attempt, running: "asyncio.Future[None]") -> TransactionResult:
