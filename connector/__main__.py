@@ -9,8 +9,8 @@ from time import monotonic
 
 from connector.cli import execute
 
-# Imports leave 200,000 objects that stay; looking through them again and again would cost a fifth of the start. What
-# runs for long has `allocator.hold_border` look more often.
+# Imports leave 100,000 objects that stay; looking through them again and again would cost a fifth of the start. What
+# runs for long has the collector look more often, and at what is new (`allocator.py`).
 _OBJECTS_OF_IMPORTS = 200_000
 # A call of librdkafka that never comes back (its waits go by the wall clock, which may be set back) holds its thread,
 # and the interpreter would wait for it. By now all is closed that has an end.

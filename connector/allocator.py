@@ -24,10 +24,14 @@ _FREE_BYTES = 1024 * 1024
 _OBJECTS_BEFORE_COLLECTION = 20_000
 
 
-def hold_border() -> None:
-    """From now on: give back what is large as soon as it is freed, and look for cycles among what is new."""
+def leave_what_is_loaded() -> None:
+    """Look for cycles only among what is made from now on, every so many objects."""
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, 20, 20)
+
+
+def hold_border() -> None:
+    """Give back what is large as soon as it is freed, from now on."""
     if (mallopt := _function("mallopt")) is not None:
         mallopt(_MMAP_THRESHOLD, _BORDER_BYTES)
         mallopt(_TRIM_THRESHOLD, _FREE_BYTES)

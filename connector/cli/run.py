@@ -3,17 +3,17 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from connector.cli import ExitCode
-from connector.cli.half import Half
+from connector.cli.half import Half, without_misshapen
 from connector.cli.progress import PullProgress
 from connector.config.flow import Flow, with_sinks
 from connector.config.flow_file import LoadedFlows, load_flows
@@ -29,6 +29,9 @@ from connector.telemetry import configure_logging
 from connector.wiring.faces import open_faces, show_flows
 from connector.wiring.parts import Parts, open_parts
 from connector.wiring.source_half import build_source_worker, build_sources, topic_specs
+
+if TYPE_CHECKING:
+    from connector.sink.pipeline import Pipeline
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,9 +73,7 @@ def run(
     half: Literal["source", "sink"] | None = only.value if only is not None else None
     worker = load_worker(worker_file)
     loaded = load_flows(flows, half)
-    if half != "source" and with_sinks(loaded.flows):
-        from connector.wiring.sink_half import without_misshapen  # 20 ms, for those who run one
-
+    if half != "source":
         loaded = without_misshapen(loaded)
     for path, error in loaded.refused:
         _LOG.error("%s", error, extra={"flow_file": str(path), "reason": error.reason})
@@ -136,18 +137,12 @@ async def _once(parts: Parts, source_worker: Worker | None, sinks: Sequence[Flow
     for flow in sinks:
         if not stop.is_set():
             try:
-                failed |= await _apply_once(parts, flow)
+                async with _pipeline(parts, flow) as pipeline:
+                    failed |= await pipeline.run_once(_ONCE_SECONDS)
             except OutputError as error:  # of this flow; the next one's topic may well be there
                 _LOG.error("%s", error, extra={"flow": flow.name, "reason": error.reason})
                 failed = True
     return failed
-
-
-async def _apply_once(parts: Parts, flow: Flow) -> bool:
-    from connector.wiring.sink_half import build_feed, build_pipeline
-
-    async with build_feed(parts, flow) as feed:
-        return await build_pipeline(parts, flow, feed).run_once(_ONCE_SECONDS)
 
 
 async def _until_stopped(
@@ -156,16 +151,23 @@ async def _until_stopped(
     """Both halves until the signal. A half that ends by an error takes the other with it, cleanly."""
     async with AsyncExitStack() as feeds, asyncio.TaskGroup() as group:
         for flow in sinks:
-            from connector.wiring.sink_half import build_feed, build_pipeline
-
-            feed = await feeds.enter_async_context(build_feed(parts, flow))
-            group.create_task(build_pipeline(parts, flow, feed).run(stop), name=f"sink-{flow.name}")
+            pipeline = await feeds.enter_async_context(_pipeline(parts, flow))
+            group.create_task(pipeline.run(stop), name=f"sink-{flow.name}")
         if source_worker is not None:
             try:
                 await source_worker.run(stop)
             finally:
                 stop.set()
     return False
+
+
+@asynccontextmanager
+async def _pipeline(parts: Parts, flow: Flow) -> "AsyncIterator[Pipeline]":
+    """The sink half of one flow, a member of its group. Only who runs one waits 20 ms for its import."""
+    from connector.wiring.sink_half import build_feed, build_pipeline
+
+    async with build_feed(parts, flow) as feed:
+        yield build_pipeline(parts, flow, feed)
 
 
 async def _source_worker(parts: Parts, flows: Sequence[Flow], stop: asyncio.Event, *, once: bool) -> Worker | None:

@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from connector.cli import ExitCode
-from connector.cli.half import Half
+from connector.cli.half import Half, without_misshapen
 from connector.cli.output import OutputFormat, is_colourful, visible, written
-from connector.config.flow import Flow, with_sinks
-from connector.config.flow_file import LoadedFlows, load_flows
+from connector.config.flow import Flow
+from connector.config.flow_file import load_flows
 from connector.config.problem import ConfigProblems, Finding, Problem
 from connector.config.task import Half as HalfName
 from connector.config.worker_file import Worker, load_worker
@@ -47,7 +47,7 @@ def validate(
     half: HalfName | None = only.value if only is not None else None
     loaded = load_flows(flows, half)
     if half != "source":
-        loaded = _without_misshapen(loaded)
+        loaded = without_misshapen(loaded)
     problems += [problem for path, error in loaded.refused for problem in _problems_of(error, path)]
     findings: Sequence[Finding] = ()
     if not offline and worker is not None and loaded.flows:
@@ -55,14 +55,6 @@ def validate(
     _say(loaded.flows, problems, findings, output)
     if problems or not loaded.flows or any(finding.reason for finding in findings):
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _without_misshapen(loaded: LoadedFlows) -> LoadedFlows:
-    """As `run` does it; imported only where there is a sink half to look at: it brings the stores with it."""
-    if not with_sinks(loaded.flows):
-        return loaded
-    usable: LoadedFlows = import_module("connector.wiring.sink_half").without_misshapen(loaded)
-    return usable
 
 
 def _probe() -> Probe:

@@ -155,31 +155,40 @@ class Transactions:
             positions = {self._partition: position}
             attempt = Attempt(self._clients, producer, self._prover, positions, doing, self._timeout_seconds)
             running = asyncio.ensure_future(self._clients.call(attempt.run, everything()))
-            is_committed, begun = False, monotonic()
             try:
-                await asyncio.shield(running)
-                is_committed = True
-            except asyncio.CancelledError:
-                attempt.stop()
-                await asyncio.wait([running], timeout=self._timeout_seconds + _GRACE_SECONDS)
+                await self._finish(running, attempt, producer, offset, limits)
+            except asyncio.CancelledError:  # which may have taken the place of what the transaction ended with
                 if running.done() and not running.cancelled():
                     _LOG.info("%s before the partition was given up: %s", doing, running.exception() or "committed")
                 raise
-            except OutcomeUnknown as unknown:
-                self.in_doubt = True
-                await self._settle(unknown.error, offset, limits)
-                is_committed = True
-            finally:
-                if attempt.is_begun:
-                    result = "committed" if is_committed else self._failed(attempt, running)
-                    self._ended(result, monotonic() - begun)
-                try:
-                    await asyncio.shield(self._clients.call(close, producer))
-                except asyncio.CancelledError:  # which takes the place of what the transaction ended with
-                    if running.done() and not running.cancelled():
-                        _LOG.info("%s before the partition was given up: %s", doing, running.exception() or "committed")
-                    raise
             return Committed(count, size, monotonic() - started)
+
+    async def _finish(
+        self,
+        running: "asyncio.Future[None]",
+        attempt: Attempt,
+        producer: Producer,
+        offset: Record,
+        limits: Mapping[str, int | None],
+    ) -> None:
+        """Return when it is committed; raise what it ended with. Its producer is closed."""
+        is_committed, begun = False, monotonic()
+        try:
+            await asyncio.shield(running)
+            is_committed = True
+        except asyncio.CancelledError:
+            attempt.stop()
+            await asyncio.wait([running], timeout=self._timeout_seconds + _GRACE_SECONDS)
+            raise
+        except OutcomeUnknown as unknown:
+            self.in_doubt = True
+            await self._settle(unknown.error, offset, limits)
+            is_committed = True
+        finally:
+            if attempt.is_begun:
+                result = "committed" if is_committed else self._failed(attempt, running)
+                self._ended(result, monotonic() - begun)
+            await asyncio.shield(self._clients.call(close, producer))
 
     def _failed(self, attempt: Attempt, running: "asyncio.Future[None]") -> TransactionResult:
         """How a transaction ended whose commit was not told to the caller."""

@@ -50,6 +50,7 @@ class Parts:
 @asynccontextmanager
 async def open_parts(worker: WorkerFile) -> AsyncIterator[Parts]:
     """The shared parts, closed again in reverse order; touches no network. Raises ConfigError, LayerError."""
+    allocator.leave_what_is_loaded()
     allocator.hold_border()
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(worker.kafka, f"oci-sync-{worker.worker_name}-{os.getpid()}"))

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,9 @@ class Producer:
         self.sending = threading.Event()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.closing = threading.Event()
+        self.may_close = threading.Event()
+        self.may_close.set()
 
     def _call(self, name: str) -> None:
         if name == self._refusing:
@@ -82,7 +86,8 @@ class Producer:
         pass
 
     def close(self) -> None:
-        pass
+        self.closing.set()
+        assert self.may_close.wait(5)
 
 
 class Clients:
@@ -169,6 +174,49 @@ async def test_a_transaction_that_a_revocation_ends_was_aborted_not_fenced() -> 
         await committing
 
     assert ended == ["aborted"]
+
+
+@pytest.mark.parametrize(("is_member", "told"), [(True, "committed"), (False, "not in the group")])
+async def test_a_revocation_while_the_producer_closes_does_not_hide_how_the_transaction_ended(
+    is_member: bool, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    producer = Producer()
+    producer.may_close.clear()
+
+    committing = asyncio.create_task(transactions(Clients(producer), [], is_member=is_member).commit([], OFFSET, 0, {}))
+    await asyncio.to_thread(producer.closing.wait, 5)
+    committing.cancel()
+    await asyncio.sleep(0)
+    producer.may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+
+    (line,) = [line for line in caplog.messages if "before the partition was given up" in line]
+    assert told in line
+
+
+async def test_a_revocation_in_the_middle_and_another_at_the_end_are_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    producer = Producer()
+    producer.may_go_on.clear()
+    producer.may_close.clear()
+
+    committing = asyncio.create_task(transactions(Clients(producer), []).commit([], OFFSET, 0, {}))
+    await asyncio.to_thread(producer.sending.wait, 5)
+    committing.cancel()
+    await asyncio.sleep(0)
+    producer.may_go_on.set()
+    await asyncio.to_thread(producer.closing.wait, 5)
+    committing.cancel()
+    await asyncio.sleep(0)
+    producer.may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+
+    assert sum("before the partition was given up" in line for line in caplog.messages) == 1
 
 
 async def test_a_producer_that_was_ready_before_brokers_were_lost_is_not_used() -> None:

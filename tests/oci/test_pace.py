@@ -27,6 +27,10 @@ def test_it_stays_where_answers_wait_for_each_other() -> None:
     assert after(Pace(), 1000, lambda under_way: 0.006 * under_way) == START
 
 
+def test_it_neither_grows_nor_goes_back_between_soon_and_late() -> None:
+    assert after(Pace(), 1000, lambda under_way: 0.002 * under_way) == 27
+
+
 def test_it_goes_back_when_answers_begin_to_wait_for_each_other() -> None:
     pace = Pace()
     assert after(pace, 200, lambda under_way: 0.02) == MOST
