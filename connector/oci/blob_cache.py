@@ -22,6 +22,8 @@ from connector.oci.spool import SMALL_BYTES, Blob, Spool
 
 _LOG = logging.getLogger(__name__)
 
+_DATABASE = "blobs-2.sqlite3"
+_OLDER = "blobs-1.sqlite3"
 _BUSY_SECONDS = 5.0  # another process writes a pull of 1,000 blobs in well under a tenth of a second
 _ORPHAN_SECONDS = 3600.0
 # The contents of small blobs stand in a table of their own: to note a use writes a row of 100 bytes, not the blob too.
@@ -47,7 +49,7 @@ class BlobCache:
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         self._directory = directory
         self._files = directory / "files"
-        self._database = directory / "blobs-2.sqlite3"
+        self._database = directory / _DATABASE
         self._limit = limit_bytes
 
     def __repr__(self) -> str:
@@ -140,7 +142,11 @@ class BlobCache:
         self._forget(database, leaving)
 
     def _sweep(self, database: sqlite3.Connection) -> None:
-        """Remove files without a row, which a process left that died between the two; young ones may get theirs yet."""
+        """Remove files without a row, which a process left that died between the two; young ones may get theirs yet.
+
+        And the database of an older version, which nobody would ever make smaller.
+        """
+        (self._directory / _OLDER).unlink(missing_ok=True)
         if not self._files.exists():
             return
         rows = database.execute("select digest from blobs where id not in (select id from contents)")

@@ -8,8 +8,11 @@ from functools import partial
 from typing import BinaryIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.errors import LayerError
+from connector.layers.content import TextCheck
 from connector.layers.extract import ExtractOptions, extract
 from tests.layers.artifacts import (
     BuiltLayer,
@@ -70,3 +73,27 @@ def test_a_blob_that_changed_since_it_was_verified_is_an_error() -> None:
 
     with pytest.raises(LayerError, match="3 bytes were read back where 4"):
         extract([built.descriptor], {built.descriptor.digest: MemoryBlob(b"123", [])}, ExtractOptions(), io.BytesIO())
+
+
+def first_byte_that_is_not_text(data: bytes) -> int | None:
+    """As Python says it of the whole."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+# Characters, halves of characters and what is neither, so that a piece may end in the middle of one.
+PIECES = st.lists(
+    st.sampled_from([b"", b"a", b"line\n", b"\xc3", b"\xa9", "\u20ac".encode(), b"\xe2\x82", b"\xac", b"\xff"])
+)
+
+
+@given(PIECES)
+def test_pieces_are_text_where_the_whole_is_text(pieces: list[bytes]) -> None:
+    check = TextCheck()
+    for piece in pieces:
+        check.update(piece)
+
+    assert check.finish() == first_byte_that_is_not_text(b"".join(pieces))

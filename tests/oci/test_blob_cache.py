@@ -73,6 +73,26 @@ def test_evicted_files_leave_the_disk_and_a_blob_in_use_stays_readable(tmp_path:
     assert len(list((tmp_path / "cache" / "files").iterdir())) == 2
 
 
+def test_evicted_small_blobs_leave_the_disk_too(tmp_path: Path, spool: Spool) -> None:
+    cache = BlobCache(tmp_path / "cache", 10_000)
+
+    for seed in range(100):
+        cache.store([keep(spool, content(seed, 3000))])
+
+    assert cache.size_bytes() == 9000
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) < 100_000
+
+
+def test_the_database_of_an_older_version_is_removed(tmp_path: Path, spool: Spool) -> None:
+    older = tmp_path / "cache" / "blobs-1.sqlite3"
+    older.parent.mkdir()
+    older.write_bytes(bytes(1000))
+
+    BlobCache(older.parent, 10_000).store([keep(spool, b"small")])
+
+    assert not older.exists()
+
+
 def test_a_blob_of_half_the_cache_is_not_kept(tmp_path: Path, spool: Spool) -> None:
     cache = BlobCache(tmp_path / "cache", 1000)
 
