@@ -80,6 +80,8 @@ def test_peek_follows_what_is_committed_until_it_is_interrupted(product: Product
     with subprocess.Popen(
         product.command("peek", "-f", "-o", "json", product.topic),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # As at a terminal: what a script starts in the background, the tests perhaps, ignores the signal from birth.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as peek:  # fmt: skip
         assert peek.stdout is not None
         assert peek.stderr is not None
