@@ -4,7 +4,7 @@ glibc answers a request from 128 KiB on with pages of their own, which go back w
 freed raises that border to its size, up to 32 MiB, and what lies below it stays with the thread that asked: after two
 pulls of 100 MB a worker held 70 MiB more than before, measured, and the next pull came on top. So the border is told,
 which keeps it where it is, and what lies below is given back once a pull is done. A lower border would cost time:
-at 64 KiB, a pull of 1,000 layers of 100 KB took half as long again. What is free at the end of the heap, up to 1 MiB,
+at 64 KiB, a pull of 1,000 layers of 100 KB took half as long again. What is free at the end of a heap, up to 256 KiB,
 stays meanwhile: glibc would give 128 KiB back and ask for them again with every piece of a file, which took three times
 as long as the work itself. Without glibc nothing of this happens.
 
@@ -20,7 +20,7 @@ from collections.abc import Callable
 _TRIM_THRESHOLD = -1  # M_TRIM_THRESHOLD of malloc.h
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD
 _BORDER_BYTES = 128 * 1024  # where glibc begins
-_FREE_BYTES = 1024 * 1024
+_FREE_BYTES = 256 * 1024
 _OBJECTS_BEFORE_COLLECTION = 20_000
 
 

@@ -2,9 +2,9 @@
 
 Rules. (1) A digest is fetched once, however many layers share it; inline `data` and the cache come before the network.
 (2) One blob on its way is a Transfer (`transfer.py`), which takes nothing that was not promised. (3) What is under way
-is bounded: the exchanges of the registry's host (`pace.py`) times one small blob, and 8 large ones, or as many as the
-user's `concurrency` says, times one write buffer. (4) What was fetched before a failure is in the cache for the next
-try.
+is bounded: of blobs up to 64 KB as many as the registry's host gets at once (`pace.py`), of larger ones 8, or what the
+user's `concurrency` says, times one small blob or one write buffer. (4) What was fetched before a failure is in the
+cache for the next try.
 """
 
 import asyncio
@@ -19,13 +19,14 @@ from connector.oci.manifest import Descriptor
 from connector.oci.pace import MOST, START
 from connector.oci.reference import Reference
 from connector.oci.registry import Registry
-from connector.oci.spool import SMALL_BYTES, Blob, MemoryBudget, Spool, SpoolDirectory
+from connector.oci.spool import Blob, MemoryBudget, Spool, SpoolDirectory
 from connector.oci.transfer import Progress, Transfer
 
 # Of small blobs, all pulls of a process together: 1,000 of 4 KB twice. A pull may add 64 MB, of which
 # a record of 20 MB, its file and its copy in the producer's queue take 50.
 _MEMORY_BYTES = 8 << 20
 _MOST_BYTES = 1 << 30
+_MANY_BYTES = 64 << 10  # up to here a blob takes little memory and line, and the round trip or the host is what costs
 
 
 class BlobStore:
@@ -128,12 +129,12 @@ class Blobs:
     ) -> None:
         queue = iter(missing)
         named = self._registry.exchange.hosts.settings(reference.api_host).concurrency
-        large = asyncio.Semaphore(named or START)
+        few = asyncio.Semaphore(named or START)
 
         async def work() -> None:
             for index, layer in queue:
                 transfer = Transfer(self._registry, reference, index, layer, spool, progress)
-                async with large if layer.size_bytes > SMALL_BYTES else nullcontext():
+                async with few if layer.size_bytes > _MANY_BYTES else nullcontext():
                     fetched.append(await self._registry.exchange.by_digest(reference, transfer.attempt))
 
         # Who has no slot of the host yet holds nothing.

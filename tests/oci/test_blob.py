@@ -400,12 +400,13 @@ async def test_a_cancelled_fetch_leaves_nothing(hosts: Hosts, fake: FakeRegistry
 async def test_however_many_small_layers_come_at_once_few_large_ones_do(
     hosts: Hosts, fake: FakeRegistry, tmp_path: Path
 ) -> None:
-    under_way = {SMALL_BYTES: 0, SMALL_BYTES + 1: 0}
+    small, large = 64 << 10, (64 << 10) + 1
+    under_way = {small: 0, large: 0}
     most = dict(under_way)
 
     async def slowly(request: web.BaseRequest) -> web.StreamResponse:
         body = fake.blobs[request.path.rpartition("/")[2]]
-        kind = min(max(len(body), SMALL_BYTES), SMALL_BYTES + 1)
+        kind = min(max(len(body), small), large)
         under_way[kind] += 1
         most[kind] = max(most[kind], under_way[kind])
         await asyncio.sleep(0.1)
@@ -413,13 +414,12 @@ async def test_however_many_small_layers_come_at_once_few_large_ones_do(
         return web.Response(body=body)
 
     fake.answer(slowly, on="/blobs/", times=1000)
-    small = [number.to_bytes(2, "big") for number in range(60)]
-    large = [bytes([number]) * (SMALL_BYTES + 1) for number in range(40)]
+    contents = [bytes([number]) * size for size, count in ((small, 60), (large, 40)) for number in range(count)]
 
-    blobs = await fetch(hosts, fake, layers_of(fake, *small, *large), BlobStore(tmp_path))
+    blobs = await fetch(hosts, fake, layers_of(fake, *contents), BlobStore(tmp_path))
 
     assert len(blobs) == 100
-    assert most[SMALL_BYTES] > 8 >= most[SMALL_BYTES + 1]
+    assert most[small] > 8 >= most[large]
 
 
 # ---- the cache ---------------------------------------------------------------------------------------------------
