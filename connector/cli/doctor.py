@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from connector.cli.output import OutputFormat, say_error, show
 from connector.cli.registry_client import open_registry
@@ -58,8 +58,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Patient:
+class _Patient(Struct, frozen=True):
     registry: Registry
     reference: Reference
     platform: Platform | None

@@ -6,11 +6,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
+from msgspec import Struct
 
 from connector.cli.directory import write_files
 from connector.cli.output import OutputFormat, show, written
@@ -66,8 +66,7 @@ def pull(
     asyncio.run(_pull(_Order(reference, wish, options, worker, credentials, directory), output))
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(Struct, frozen=True):
     reference: Reference
     platform: Platform | None
     options: ExtractOptions

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from msgspec.structs import asdict
 
 from connector.cli import ExitCode
 from connector.cli.half import Half

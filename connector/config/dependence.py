@@ -1,9 +1,11 @@
 """How the tasks of a flow hang together: names, dependences, and the cut at `oci_sync`. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from connector.config.flow import Task, upstream
 from connector.config.problem import did_you_mean, shown
@@ -15,8 +17,7 @@ SOURCE: Final = "oci_sync"
 Draft: TypeAlias = tuple[Location, Task]  # a task, and where its fields stand in the file
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(Struct, frozen=True):
     """A problem at a location of the document. `reason` is one of ConfigError's words."""
 
     location: Location

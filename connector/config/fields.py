@@ -4,12 +4,12 @@ import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -29,8 +29,7 @@ _ADDRESSES: Final = ("url", "proxy")  # fields that hold an address, whatever is
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One file on its way to models: the document, and the environment its text may use.
 
     `elsewhere` maps a field's name to the place it belongs to, for names that are known but not where they stand.

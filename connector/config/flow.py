@@ -1,15 +1,15 @@
 """A flow and its tasks, once they are read."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+
+from msgspec import Struct
 
 from connector.config.task import Half, TaskFields
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One task of a flow. `depends_on` holds what it really depends on, the implicit dependency included."""
 
     word: str
@@ -24,8 +24,7 @@ class Task:
         return f"<Task {self.word} {self.name} of the {self.half} half, line {self.line}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A flow file that is right in itself. `tasks` stand in order of dependence, else in the order of the file."""
 
     name: str

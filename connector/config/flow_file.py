@@ -17,11 +17,11 @@ half needs the variables of that half only: those of the other may be undefined.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from msgspec import Struct
 from pydantic import Field
 
 from connector.config.dependence import (
@@ -69,8 +69,7 @@ class _FlowFile(Strict):
     flow: FlowFields
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedFlows:
+class LoadedFlows(Struct, frozen=True):
     """Flows that can run, and for each file that cannot, why. One bad file never hides the others."""
 
     flows: tuple[Flow, ...]

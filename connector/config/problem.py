@@ -7,7 +7,8 @@ A problem never holds the value of an environment variable, nor of a field whose
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import ConfigError
 
@@ -15,8 +16,7 @@ _MOST_SHOWN = 20  # in the error's one line; `problems` has them all
 _SPELLING = re.compile(r"[^a-z0-9]")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(Struct, frozen=True, order=True):
     """One mistake. `line` and `column` count from 1; both are 0 where the file as a whole is meant.
 
     `reason` is one of ConfigError's words.
@@ -50,8 +50,7 @@ class ConfigProblems(ConfigError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What came of one question that `validate` put to a registry, to Kafka or to a store.
 
     `reason` is a word of the tree of errors, None where all is well. `message` says what was seen, or what to do.

@@ -8,10 +8,10 @@ these the items only: neither a mapping, a list nor a text has methods. The synt
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from minijinja import Environment, TemplateError
+from msgspec import Struct
 
 from connector.config.problem import did_you_mean
 from connector.config.template_filters import (
@@ -50,8 +50,7 @@ _FILTER: Final = re.compile(r"\|\s*([A-Za-z_]\w*)")
 _LONGEST_TEMPLATE: Final = 10_000  # minijinja recurses: 20,000 signs in a row overflow the stack, and end the process
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A compiled template. Not for two threads at once: the fuel is a setting of its environment."""
 
     text: str

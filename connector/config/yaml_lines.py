@@ -7,10 +7,10 @@ kilobytes that a person wrote, so what is larger is an attack or an accident. (4
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from msgspec import Struct, field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
@@ -47,8 +47,7 @@ _QUOTE_TEMPLATES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A value and its place (from 1). Children of a mapping stand under their keys, in the order of the file."""
 
     value: "Scalar | dict[str, Node] | list[Node]"
@@ -64,8 +63,7 @@ class Node:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A YAML file. `root` is a scalar None for an empty one."""
 
     file: str

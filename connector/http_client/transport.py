@@ -2,9 +2,10 @@
 
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 FailureKind = Literal["connect", "tls", "timeout", "slow", "cut", "protocol", "too_large"]
 
@@ -20,8 +21,7 @@ class HttpFailure(Exception):
         super().__init__(text)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpOptions:
+class HttpOptions(Struct, frozen=True):
     """How to reach one host. Files are PEM; `ca_file` is trusted instead of the usual authorities."""
 
     ca_file: Path | None = None
@@ -41,8 +41,7 @@ class Body(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a transport brings."""
 
     status: int

@@ -6,12 +6,12 @@ all goes on, but the settings of a topic are not checked and a file too large fo
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from shlex import quote
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Acl:
+
+class Acl(Struct, frozen=True):
     """Operations on one resource; `is_prefixed` where they are for every name that begins so."""
 
     resource: str

@@ -1,8 +1,9 @@
 """What a member of a consumer group meets while it reads: partitions that come and go, and records. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from connector.kafka.record import Record
 
@@ -10,8 +11,7 @@ Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(Struct, frozen=True):
     """A partition is ours, and read from its beginning.
 
     `end` is its last stable offset at that moment: what lies before it is the past. `committed` is the group's offset,
@@ -24,16 +24,14 @@ class Assigned:
     committed: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Struct, frozen=True):
     """A partition is another's, or was lost."""
 
     topic: str
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
+class Polled(Struct, frozen=True):
     """What one poll brought: first the changes of assignment in their order, then records in the order of their log.
 
     `positions` holds the next offset of every assigned partition (control records and compacted gaps are behind it),

@@ -8,11 +8,11 @@ blocks (named where the cluster lets us), or the log was cut; either way it fail
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.clients import Clients, kafka_error_of
@@ -30,8 +30,7 @@ _GROUP = "oci-sync-restore"
 NO_GROUP = KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
-@dataclass(frozen=True, slots=True)
-class Restored(Generic[T]):
+class Restored(Struct, Generic[T], frozen=True):
     """The newest value of each live key of a partition, and the position behind its last record."""
 
     position: int

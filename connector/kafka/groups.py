@@ -1,9 +1,9 @@
 """Consumer groups as others see them: who is in one, and how far it has read. Asked through the admin client."""
 
 import asyncio
-from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from msgspec import Struct
 
 from connector.kafka.admin import Admin
 from connector.kafka.clients import kafka_error_of
@@ -17,8 +17,7 @@ _COORDINATOR_ON_ITS_WAY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GroupLag:
+class GroupLag(Struct, frozen=True):
     """How many committed records of its topics a group has not committed as read, and how many members live."""
 
     members: int

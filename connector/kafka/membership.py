@@ -6,8 +6,9 @@ below 0 with an empty member id, a partition that is not ours. The automaton of 
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from connector.errors import OutputError
 
@@ -57,8 +58,7 @@ def step(state: State, event: Event) -> State:
         raise ValueError(f"a partition that is {state} cannot be {event}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(Struct, frozen=True):
     """What the group's coordinator knows of us, as of the last poll."""
 
     generation: int
@@ -67,8 +67,7 @@ class Membership:
     metadata: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(Struct, frozen=True):
     """What `send_offsets_to_transaction` is given: (topic, partition, position), never empty, and the proof."""
 
     offsets: tuple[tuple[str, int, int], ...]

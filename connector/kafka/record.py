@@ -1,8 +1,9 @@
 """A Kafka record as a value, its size on the wire, and the partition a source lives in. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -12,8 +13,7 @@ _RECORD_OVERHEAD_BYTES = 21 + 61
 _HEADER_OVERHEAD_BYTES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One record to produce, or one consumed. `value` None is a tombstone; `partition` is always given.
 
     `offset` and `timestamp_ms` are -1 on records that were not read from a broker.
@@ -41,8 +41,7 @@ def record_size_bytes(record: Record) -> int:
     return _RECORD_OVERHEAD_BYTES + len(record.key) + len(record.value or b"") + headers
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSize:
+class RecordSize(Struct, frozen=True):
     """What a record takes (see `record_size_bytes`), and which it is."""
 
     topic: str

@@ -9,10 +9,11 @@ for each request, so a changed file needs no restart; they reach no message.
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from connector.errors import CredentialsError, OutputError
 from connector.http_client import HttpClient, HttpFailure, HttpOptions
@@ -24,8 +25,7 @@ _UNKNOWN: Final = 404
 _LONGEST_WAIT_SECONDS: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrySettings:
+class RegistrySettings(Struct, frozen=True):
     """How the schema registry is reached. `url` holds no credentials."""
 
     url: str
@@ -38,8 +38,7 @@ class RegistrySettings:
     proxy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisteredSchema:
+class RegisteredSchema(Struct, frozen=True):
     """A schema as the registry has it."""
 
     subject: str

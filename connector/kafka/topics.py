@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.admin import Admin
@@ -36,8 +36,7 @@ _LEADER_ON_ITS_WAY = {
 Manage = Literal["create", "check"]
 
 
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
+class TopicSpec(Struct, frozen=True):
     """A topic as we need it. `config` is what it is created with; `max_message_bytes` is what must fit into it."""
 
     name: str
@@ -49,8 +48,7 @@ class TopicSpec:
     purpose: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """A topic as it is. `config` is None where the cluster does not let us read it."""
 
     name: str

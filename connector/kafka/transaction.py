@@ -10,12 +10,12 @@ waits for a registry. What happens between begin and commit is in `attempt.py`.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from time import monotonic
 from typing import Protocol
 
 from confluent_kafka import Producer
+from msgspec import Struct
 
 from connector import faults
 from connector.errors import OutputError
@@ -42,8 +42,7 @@ def uncounted(_result: TransactionResult, _seconds: float) -> None:
     """Nobody counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """What a transaction took: records (the offset's included), their bytes before compression, seconds."""
 
     records: int

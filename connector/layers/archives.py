@@ -9,7 +9,8 @@ from other tools, do not: the first entry tells, and the name is never doubled.
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from connector.errors import LayerError
 from connector.layers.compression import Compression, decompress
@@ -24,8 +25,7 @@ from connector.oci.digest import Digest
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Inode:
+class _Inode(Struct):
     """The content that one entry brought, shared by all hard links to it; `examined` None until it is spooled."""
 
     layer: Layer
@@ -36,8 +36,7 @@ class _Inode:
     examined: Examined | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(Struct, frozen=True):
     """What stands at a path: the inode, the layer that put it there, and a hash of how the archive spells the path.
 
     The name itself is not kept: many long ones would take more memory than all the rest.
@@ -48,8 +47,7 @@ class _Placed:
     spelling: int
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     """What is known while one archive streams by; `ignored` counts what does not become a file, for one warning."""
 
     layer: Layer

@@ -9,9 +9,10 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from connector.layers.layer import Layer
 
@@ -39,12 +40,11 @@ class Content(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BlobContent:
+class BlobContent(Struct, frozen=True):
     """The content of a raw layer: the blob itself."""
 
     layer: Layer
-    blob: SupportsOpen = field(repr=False)
+    blob: SupportsOpen
     size_bytes: int
 
     def read(self) -> bytes:
@@ -59,12 +59,11 @@ class BlobContent:
         return content
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledContent:
+class SpooledContent(Struct, frozen=True):
     """The content of an archive's entry: a slice of the spool."""
 
     layer: Layer
-    spool: "Spool" = field(repr=False)
+    spool: "Spool"
     offset: int
     size_bytes: int
 
@@ -79,8 +78,7 @@ class SpooledContent:
         return content
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """A content, the sha256 of it in hex, and the offset of the first byte that is not UTF-8, None for text."""
 
     content: Content

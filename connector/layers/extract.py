@@ -10,8 +10,9 @@ bad pattern, cannot wipe every reader. (5) Files come in the order of manifest a
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
+
+from msgspec import Struct
 
 from connector.errors import LayerError
 from connector.layers.archives import Archives
@@ -29,8 +30,7 @@ logger = logging.getLogger(__name__)
 MB = 1000 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractOptions:
+class ExtractOptions(Struct, frozen=True):
     """What the task and the worker say about extraction; sizes in bytes.
 
     `include` and `exclude` are patterns of paths (`path_filter.py`). `binary` is what happens to content that is not
@@ -49,8 +49,7 @@ class ExtractOptions:
     allow_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """One path of an artifact with its content.
 
     `content_hash` is the sha256 of the content in hex; `layer_digest` and `media_type` are the layer's, as the
@@ -65,8 +64,7 @@ class File:
     is_text: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """A file before it is judged; `layer` is the one that put the path there."""
 
     path: str

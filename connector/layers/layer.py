@@ -4,7 +4,7 @@ Rules. (1) Every LayerError of this room is made here, so each names the layer. 
 is quoted and cut, so that a hostile name can neither forge a log line nor fill one.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from connector.errors import LayerError
 from connector.oci.manifest import Descriptor
@@ -17,8 +17,7 @@ PUBLISHER = "push the artifact again"
 _QUOTED_CHARACTERS = 200  # a path may have 4,096 bytes; an error line should stay readable
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A descriptor and its 0-based place in the manifest; `artifact` is the reference that errors name."""
 
     index: int

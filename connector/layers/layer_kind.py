@@ -24,8 +24,9 @@ its first bytes; where the media type says another thing, that is a warning whil
 that is one file is called `layer-<index>`.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from connector.layers.compression import Compression, sniff
 from connector.layers.layer import PUBLISHER, UNPACK, Layer, quoted
@@ -61,8 +62,7 @@ class LayerKind(Enum):
     ARCHIVE = "archive"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The kind, how the bytes are compressed, and what about them does not fit together, if anything."""
 
     kind: LayerKind

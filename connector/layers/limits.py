@@ -7,7 +7,8 @@ is spent by every layer of one artifact together, so many small layers cannot do
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import LayerError
 from connector.layers.layer import Layer, quoted
@@ -36,8 +37,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
-@dataclass(slots=True)
-class Budget:
+class Budget(Struct):
     """What is left to spend while one artifact is extracted; each method takes a part or raises LayerError TooLarge."""
 
     max_total_size: int

@@ -8,9 +8,10 @@ followed; a path through one makes a directory of it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 WHITEOUT = ".wh."
 _META = ".wh..wh."  # reserved by AUFS, where whiteouts come from; only the opaque marker of them means anything
@@ -45,8 +46,7 @@ def read_marker(path: str) -> tuple[Marker, str]:
     return Marker.WHITEOUT, f"{directory}/{hidden}" if directory else hidden
 
 
-@dataclass(slots=True)
-class _Directory(Generic[Leaf]):
+class _Directory(Struct, Generic[Leaf]):
     """`layer` is the one that last put it; `cleared_by` the one that took everything of lower layers out of it."""
 
     layer: int
@@ -54,8 +54,7 @@ class _Directory(Generic[Leaf]):
     cleared_by: int = -1
 
 
-@dataclass(slots=True)
-class _Held(Generic[Leaf]):
+class _Held(Struct, Generic[Leaf]):
     """`order` counts all that was ever put, so that the view keeps the order of manifest and archive."""
 
     layer: int

@@ -10,25 +10,26 @@ whatever the path: a path comes out of an artifact.
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 _ANY_PARTS = None  # `**`
 
 _Part = re.Pattern[str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class PathFilter:
+class PathFilter(Struct, frozen=True):
     """Compiled patterns for paths."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    _included: tuple[tuple[_Part, ...], ...] = field(init=False, repr=False)
-    _excluded: tuple[tuple[_Part, ...], ...] = field(init=False, repr=False)
+    _included: tuple[tuple[_Part, ...], ...] = ()
+    _excluded: tuple[tuple[_Part, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_included", tuple(_compile(pattern) for pattern in self.include))
-        object.__setattr__(self, "_excluded", tuple(_compile(pattern) for pattern in self.exclude))
+        force_setattr(self, "_included", tuple(_compile(pattern) for pattern in self.include))
+        force_setattr(self, "_excluded", tuple(_compile(pattern) for pattern in self.exclude))
 
     def wants(self, path: str) -> bool:
         """Whether a canonical path is wanted."""
@@ -40,18 +41,17 @@ class PathFilter:
         return not any(_matches(pattern, parts) for pattern in self._excluded)
 
 
-@dataclass(frozen=True, slots=True)
-class MediaTypeFilter:
+class MediaTypeFilter(Struct, frozen=True):
     """Compiled patterns for media types, which are compared in lower case."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    _included: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
-    _excluded: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
+    _included: tuple[re.Pattern[str], ...] = ()
+    _excluded: tuple[re.Pattern[str], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_included", _compile_all(self.include))
-        object.__setattr__(self, "_excluded", _compile_all(self.exclude))
+        force_setattr(self, "_included", _compile_all(self.include))
+        force_setattr(self, "_excluded", _compile_all(self.exclude))
 
     def wants(self, media_type: str) -> bool:
         """Whether a media type, in lower case and without parameters, is wanted."""

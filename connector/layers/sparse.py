@@ -6,7 +6,8 @@ Follows the GNU tar manual, "Storing Sparse Files".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.layers.tar_header import BadHeader, parse_number
 
@@ -16,8 +17,7 @@ _GNU_RUN_BYTES = 24  # offset and length, 12 bytes each
 _ZEROS = bytes(64 * 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class SparseMap:
+class SparseMap(Struct, frozen=True):
     """Runs of (offset, length) and the size of the file with its holes."""
 
     runs: tuple[tuple[int, int], ...]

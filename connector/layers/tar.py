@@ -10,8 +10,9 @@ here; symbolic links, devices, FIFOs and what else there is have a place in the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from connector.errors import LayerError
 from connector.layers.layer import PUBLISHER, Layer, quoted
@@ -64,8 +65,7 @@ _KINDS = {
 _WITHOUT_CONTENT = (EntryKind.HARD_LINK, EntryKind.SYMBOLIC_LINK, EntryKind.DEVICE, EntryKind.DIRECTORY)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of an archive, its names as they stand there.
 
     `position` counts the entries from 0; `size_bytes` is the content's, holes of a sparse file included, 0 where there

@@ -3,7 +3,7 @@
 The fields stand as POSIX.1-2001 (pax, "ustar Interchange Format") and the GNU tar manual ("Basic Tar Format") say.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 BLOCK_BYTES = 512
 
@@ -19,8 +19,7 @@ class BadHeader(ValueError):
     """A header that is none; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """What one header block says. Names are raw bytes: a PAX or GNU header may replace them."""
 
     name: bytes

@@ -13,8 +13,9 @@ visible ASCII, lives from the moment we got it, and between one minute and one h
 import base64
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
+
+from msgspec import Struct
 
 from connector.oci.challenge import Challenge
 from connector.oci.secret import Credential, Secret
@@ -30,8 +31,7 @@ _NULL_GUID = "00000000-0000-0000-0000-000000000000"  # Azure's user name for "th
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """What to send to a realm. `authorization` and `form` hold secrets."""
 
     method: str
@@ -45,21 +45,19 @@ class TokenRequest:
         return self.authorization is not None or self.form is not None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(Struct, frozen=True):
     """What came back."""
 
     status: int
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """An Authorization header and how many seconds to use it."""
 
     authorization: Secret
     life_seconds: float
-    challenges: tuple[Challenge, ...] = field(default=(), repr=False)
+    challenges: tuple[Challenge, ...] = ()
 
 
 class AuthorizationDenied(Exception):

@@ -7,7 +7,8 @@ hide a good one.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'({_WORD})[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^ \t,"]+)')
@@ -17,8 +18,7 @@ _LONGEST = 16 * 1024  # of one header; what a sane registry sends has 300 bytes
 _MOST = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     """One way to authenticate: the scheme and its parameters, both with names in lower case."""
 
     scheme: str

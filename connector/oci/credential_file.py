@@ -14,9 +14,10 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec import Struct, field
 
 from connector.oci.reference import DOCKER_HUB, Reference, parse_host, split_host
 from connector.oci.secret import Credential, Secret
@@ -29,8 +30,7 @@ _PLAIN_FIELDS = {"username", "password", "token", "registry_token", "identity_to
 _DOCKER_FIELDS = {"auths", "credHelpers", "credsStore", "HttpHeaders", "currentContext"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of `auths`: its key's host and path, and its credential or what is wrong with it."""
 
     host: str
@@ -39,16 +39,14 @@ class Entry:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Helper:
+class Helper(Struct, frozen=True):
     """A program `docker-credential-<name>` and the key to ask it for."""
 
     name: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialFile:
+class CredentialFile(Struct, frozen=True):
     """What the file says. `plain` is set for the second format, the rest for the first."""
 
     plain: Credential | None = None

@@ -10,8 +10,9 @@ the registry's origin and to a realm that `trust` allows, nowhere else.
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from connector.errors import CredentialsError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response
@@ -40,8 +41,7 @@ _MAX_ERROR_BYTES = 64 << 10
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A request to a registry: what for (a phrase for messages), and what to send."""
 
     doing: str

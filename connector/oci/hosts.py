@@ -10,11 +10,12 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.request import getproxies_environment, proxy_bypass
+
+from msgspec import Struct
 
 from connector.http_client import HttpClient, HttpFailure, HttpOptions, Response, TransportName
 from connector.oci.clock import Clock, SystemClock
@@ -34,8 +35,7 @@ _RESOLVED_SECONDS = 60.0
 _MOST_HOSTS = 500  # redirect targets come from outside; what is held for each must not grow for ever
 
 
-@dataclass(frozen=True, slots=True)
-class HostSettings:
+class HostSettings(Struct, frozen=True):
     """What `worker.yaml` says under `registries` of one host.
 
     `plain_http` None: only for loopback literals; `concurrency` None: as `pace.py` has it.

@@ -9,8 +9,9 @@ and sizes that are no 63-bit counts do not. (3) The config is opaque and never r
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from connector.errors import RegistryError
 from connector.oci.digest import Digest, algorithm_of, digest_of, parse_digest
@@ -35,8 +36,7 @@ _SCHEMA_1 = "docker.distribution.manifest.v1+"
 _VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream"})
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True):
     """What a manifest or index says of one blob or manifest. `data` is the inline content, already verified."""
 
     media_type: str
@@ -55,8 +55,7 @@ class Descriptor:
         return unknown or self.annotations.get("vnd.docker.reference.type") == "attestation-manifest"
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """One artifact: its layers in order, perhaps none."""
 
     digest: Digest
@@ -66,8 +65,7 @@ class Manifest:
     artifact_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct, frozen=True):
     """Several manifests under one digest, usually one a platform."""
 
     digest: Digest

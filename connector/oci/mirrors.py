@@ -9,8 +9,10 @@ is left alone for a while, in this repository.
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from connector.errors import CredentialsError, IntegrityError, OciSyncError, RegistryError
 from connector.oci.clock import Clock
@@ -24,8 +26,7 @@ _FIRST_REST_SECONDS = 60.0
 _LONGEST_REST_SECONDS = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class Mirror:
+class Mirror(Struct, frozen=True):
     """A mirror as `worker.yaml` names it: `host[:port]`, and what stands before the registry's own repositories."""
 
     host: str

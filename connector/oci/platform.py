@@ -7,7 +7,8 @@ operating system and architecture must be equal, and the variant where one is wi
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import ConfigError
 
@@ -18,8 +19,7 @@ _DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Struct, frozen=True):
     """Operating system, architecture and perhaps variant, in the specification's words."""
 
     os: str

@@ -5,11 +5,10 @@ The rules hold for every registry, so an unknown one that does the same is no su
 registry that it looks at.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Quirk:
+class Quirk(Struct, frozen=True):
     """One row. `hosts` are names or endings of names (`.azurecr.io`) of hosted registries; empty for software."""
 
     name: str

@@ -8,7 +8,8 @@ user information and a scheme are refused. (4) With a digest, the tag is only a 
 
 import ipaddress
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import ConfigError
 from connector.oci.digest import Digest, parse_digest
@@ -26,8 +27,7 @@ _LONGEST_NAME = 255  # of registry and repository together; the grammar's own li
 _LONGEST_TEXT = 1024  # name, tag of 128 and digest of 135 characters, with room; what is longer is not parsed at all
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """What a reference names.
 
     `text` is as configured; it is the artifact in a record's key. `registry` is `host[:port]` in lower case, with

@@ -10,9 +10,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from connector.errors import IntegrityError, LayerError, OciSyncError, RegistryError
 from connector.http_client import HttpFailure, Response, gunzip
@@ -46,8 +47,7 @@ _READABLE = frozenset({200})
 _MANIFEST_HEADERS = {"Accept": ACCEPT}
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Struct, frozen=True):
     """The manifest to take the layers from. `artifact_digest` and `media_type` are those of what the reference names.
 
     `from_index`: that is an index, and the manifest one of its images.
@@ -59,8 +59,7 @@ class Pulled:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     """A manifest as it came; `told_digest` is what its Docker-Content-Digest says, None where that is unusable."""
 
     body: bytes

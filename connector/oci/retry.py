@@ -6,9 +6,10 @@ errors are tried again; bytes that do not match their digest once, everything el
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
 
 from connector.errors import IntegrityError, OciSyncError
 
@@ -20,16 +21,14 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ns|us|µs|μs|ms|s|m|h)")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often to try within one tick, and how long to wait before the second attempt; it doubles up to a minute."""
 
     max_attempts: int = 10
     initial_backoff: timedelta = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What a status means: the reason, whether trying again can help, and what to do about it."""
 
     reason: str
@@ -102,8 +101,7 @@ def is_worth_another(error: OciSyncError, attempt: int, policy: RetryPolicy) -> 
     return attempt < 2 or not isinstance(error, IntegrityError)
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Struct, frozen=True):
     """What a registry says is left of its limit: requests, in a window of seconds (0 where it says none)."""
 
     limit: int | None

@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.telemetry import SECRETS
 
@@ -33,8 +34,7 @@ class Secret:
         return hash(self._value)
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """What one entry of a credentials file says. `entry` names it in messages; it holds no secret."""
 
     entry: str

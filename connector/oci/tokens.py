@@ -6,7 +6,8 @@ used for a source with another.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.oci.auth import Grant
 from connector.oci.clock import Clock
@@ -16,8 +17,7 @@ TokenKey = tuple[str, str, tuple[str, ...]]
 _MOST = 1000  # sources times registries of a large worker; the least recently used makes room
 
 
-@dataclass(slots=True)
-class _Slot:
+class _Slot(Struct):
     lock: asyncio.Lock
     grant: Grant | None = None
     until: float = 0.0

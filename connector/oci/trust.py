@@ -12,8 +12,9 @@ Every `refusal_…` returns None for "allowed", else why not, as part of a sente
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
 
 PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")  # a name, or an address as urlsplit has it
@@ -45,8 +46,7 @@ _SHARED_SUFFIXES = frozenset((
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Scheme, host in lower case without brackets, port: what a credential may be bound to."""
 
     scheme: str

@@ -7,7 +7,8 @@ that a reader that starts now knows what to hold and what to drop. `set_digest` 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.records.document import compact
 from connector.records.file_record import Change, FileRecord, PullFacts
@@ -18,8 +19,7 @@ _MOST_PATHS = 2_000
 _MOST_BYTES = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class CommitFacts:
+class CommitFacts(Struct, frozen=True):
     """What a commit record says beyond the pull's headers. `digests` maps the paths of one partition to layer digests.
 
     `changed` counts added and modified files and removed paths; `size_bytes` sums the files, before any encoding.

@@ -3,9 +3,10 @@
 `Encoding` asks the schema registry, before anything is opened on Kafka; the `Encoder` it gives is a value and pure.
 """
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.record import Headers, Record, record_size_bytes
@@ -30,8 +31,7 @@ class SchemaIds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Encoder:
+class Encoder(Struct, frozen=True):
     """Files of one topic as records. The ids are 0 where nothing is Avro."""
 
     form: Format

@@ -7,8 +7,9 @@ counts through all. (4) A snapshot is complete for a reader of state when it has
 below `oci.files` of one `oci.pull_id`.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.record import Headers, Record
@@ -41,8 +42,7 @@ class Change(StrEnum):
     REMOVED = "removed"
 
 
-@dataclass(frozen=True, slots=True)
-class PullFacts:
+class PullFacts(Struct, frozen=True):
     """What every record of one pull says of the pull.
 
     `artifact` is the reference as configured; `manifest_digest` is set where the reference is an index;
@@ -58,8 +58,7 @@ class PullFacts:
     deletes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(Struct, frozen=True):
     """One file of one pull, or one removed path (`content` None, `change` REMOVED, no digest).
 
     `digest` is the layer blob's. `reference_bytes` is the size of a file that was too large for Kafka (`oversize:
@@ -81,8 +80,7 @@ class FileRecord:
         return not self.path
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """All files of one pull, whole and in the order of their positions; what the sink half works on.
 
     `files` holds no tombstones. `removed` lists the paths whose tombstones of the same pull were seen too: a hint,

@@ -8,8 +8,8 @@ pieces, and its length is known before.
 import codecs
 from binascii import b2a_base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from msgspec import Struct
 from orjson import dumps
 
 # orjson asks for eight bytes a character before it writes, and the allocator answers from 128 KiB on with fresh pages
@@ -17,8 +17,7 @@ from orjson import dumps
 _PIECE_BYTES = 3 * 4096
 
 
-@dataclass(frozen=True, slots=True)
-class FileText:
+class FileText(Struct, frozen=True):
     """One content as text. `is_base64` where it is not UTF-8."""
 
     content: bytes

@@ -7,8 +7,10 @@ and `set` in the transaction of their effect. (3) `pause` stands until somebody 
 """
 
 import json
-from dataclasses import asdict, dataclass
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from connector.errors import OutputError
 from connector.kafka.record import Record, partition_for
@@ -26,8 +28,7 @@ class RequestKind(StrEnum):
     SET = "set"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request. `id` is unique; `at` is in ms; `force` makes a trigger pull although nothing changed."""
 
     kind: RequestKind

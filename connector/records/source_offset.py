@@ -9,8 +9,10 @@ pulls although the digest stands. (4) `paths` maps each path to a short hash of 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from connector.errors import OutputError
 from connector.kafka.record import Record, partition_for
@@ -22,8 +24,7 @@ _YEAR_3000_MS = 32_503_680_000_000
 _HASH_HEX_DIGITS = 24
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOffset:
+class SourceOffset(Struct, frozen=True):
     """State of one source after its last committed pull. `digest` is what HEAD showed; `committed_at` is in ms.
 
     `manifest_digest` differs from `digest` where the reference is an index.
@@ -69,8 +70,7 @@ def offset_record(topic: str, partitions: int, flow: str, offset: SourceOffset) 
 
 def offset_value(offset: SourceOffset) -> bytes:
     """The offset as it stands in its record: compact JSON."""
-    # Not `asdict`, which copies every path: 0.5 s of 0.6 s at 100,000 of them.
-    document = {"version": VERSION, **{item.name: getattr(offset, item.name) for item in fields(offset)}}
+    document = {"version": VERSION, **asdict(offset)}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -6,7 +6,8 @@ killed leaves its notice behind, so a notice counts only while the group has a m
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.kafka.record import Record
 
@@ -14,8 +15,7 @@ NOTICE_PARTITION = 0
 _PREFIX = b"worker."
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerNotice:
+class WorkerNotice(Struct, frozen=True):
     """`sources` maps each flow to its `oci_sync` tasks, by name, and those to their artifacts."""
 
     name: str

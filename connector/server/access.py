@@ -10,7 +10,8 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 # Names under these are given by a cluster, a network or the machine itself; nobody can buy one and point it at us.
@@ -18,16 +19,17 @@ _PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal")
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """The settings: further names this listener goes by, and the token that commands need (None: this machine only)."""
 
     allowed_hosts: frozenset[str] = frozenset()
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Access by {sorted(self.allowed_hosts)}, {'with' if self.token is not None else 'without'} a token>"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """An answer instead of the one asked for."""
 
     status: int

@@ -8,12 +8,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from msgspec import Struct, field
 
 from connector.errors import ConfigError, OciSyncError
 from connector.server.access import Access, Refusal, refuse_command, refuse_host
@@ -34,8 +34,7 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Commands:
+class Commands(Struct, frozen=True):
     """What a command calls, None where nobody can do it. `pause` and `resume` get None for all sources.
 
     Each returns once it is accepted, not once it is done; it raises an error of the tree to refuse.
@@ -46,8 +45,7 @@ class Commands:
     resume: WideCommand | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Faces:
+class Faces(Struct, frozen=True):
     """What the listener shows and does."""
 
     status: Status

@@ -8,15 +8,15 @@ artifact_digest}, `meta` says which pull it was. A file that is not UTF-8 has it
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from connector.errors import SinkError
 from connector.records.file_record import FileRecord, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """`data` is JSON-like: mappings with string keys, lists, strings, numbers, booleans, None."""
 
     data: Mapping[str, Any]

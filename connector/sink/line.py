@@ -8,9 +8,10 @@ and at once when a newer one arrives.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
+
+from msgspec import Struct
 
 from connector.errors import OciSyncError, SinkError
 from connector.kafka.assignment import Place
@@ -23,16 +24,14 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """The newest whole snapshot of an artifact; `first` is the lowest offset of its pull in each place."""
 
     snapshot: Snapshot
     first: Mapping[Place, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Worked:
+class Worked(Struct, frozen=True):
     """What one look at the store came to. `news` says whether a snapshot was owed; else it was a look for drift."""
 
     news: bool
@@ -40,8 +39,7 @@ class Worked:
     applied: Applied
 
 
-@dataclass(frozen=True, slots=True)
-class HeldUp:
+class HeldUp(Struct, frozen=True):
     """Why the newest pull of an artifact does not become whole, and where its records lie."""
 
     place: Place

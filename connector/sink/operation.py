@@ -7,9 +7,10 @@ keys to the event and hands it on: `data.keys`, and with `include_values` `data.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import Field
 
 from connector.config.task import TaskFields
@@ -44,8 +45,7 @@ def check_store(fields: StoreFields) -> list[str]:
     return [] if fields.key is None else template_problems("key", fields.key, {"event"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
+class _Write(Struct, frozen=True):
     """One event's wish: a value under a key, or None for its removal."""
 
     key: str

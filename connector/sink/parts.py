@@ -1,11 +1,11 @@
 """What every task of the sink half is handed when it is built."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """Settings that a task does not have in its own fields.
 
     `max_total_size` is the worker's limit for the bytes of one snapshot; `kafka` are its librdkafka properties.

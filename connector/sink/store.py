@@ -9,25 +9,24 @@ touches no network. (2) A key or value that it cannot hold is refused by `check`
 
 import os
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 from connector import faults
 
 _NO_VALUES: Mapping[str, "Entry"] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What a store holds under a key. `revision` is the store's own mark of this value, None where it has none."""
 
     value: bytes
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Struct, frozen=True):
     """The writes that make the store what it should be.
 
     `replaced` holds the entries as they were listed, for the keys that are put over or deleted; a key of `puts` that
@@ -46,8 +45,7 @@ class Diff:
         return not self.puts and not self.deletes
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """What was done to a store. `skips` counts keys that held the right value already."""
 
     puts: int = 0

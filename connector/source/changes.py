@@ -1,15 +1,15 @@
 """The last offset against the files of a new snapshot: what was added, modified, removed. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.layers.extract import File
 from connector.records.file_record import Change
 from connector.records.source_offset import short_hash
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(Struct, frozen=True):
     """One path, what happened to it, and its file; `file` is None where it was removed."""
 
     path: str

@@ -1,7 +1,8 @@
 """The consumer group of the source half, and how a member of it writes: what a worker and an errand have in common."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from connector.kafka.at_least_once import AcknowledgedWrites
 from connector.kafka.attempt import Prover
@@ -10,8 +11,7 @@ from connector.kafka.clients import Clients, Property
 from connector.kafka.transaction import Ended, Transactions, Writes, uncounted
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """The consumer group this worker joins. `properties` are those of its consumer that the user may choose.
 
     `is_fenced` is False for `delivery: at_least_once`.

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
+
+from msgspec import Struct
 
 from connector.kafka.transaction import Committed
 from connector.records.file_record import Change
@@ -21,15 +22,13 @@ def silent(_artifact: str, _total_bytes: int) -> AbstractContextManager[Callable
     return nullcontext(lambda _count: None)
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(Struct, frozen=True):
     """The digest is that of the last commit."""
 
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
+class Pull(Struct, frozen=True):
     """A committed pull: its offset, what changed, and the seconds each phase took."""
 
     offset: SourceOffset
@@ -38,8 +37,7 @@ class Pull:
     phases: Mapping[Phase, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What the next pull would do: each path with its change, and the bytes of those that stay or come."""
 
     digest: str

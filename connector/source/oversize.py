@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import LayerError
 from connector.records.encoder import Encoder
@@ -18,8 +19,7 @@ _LONGEST_PULL_ID = "0" * 36
 _LONGEST_TRACEPARENT = "0" * 55
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(Struct, frozen=True):
     """What is left of a pull, and the paths whose content stays in its layer."""
 
     changes: Sequence[FileChange]

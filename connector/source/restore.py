@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.changelog import Changelog
@@ -14,8 +15,7 @@ from connector.source.source import Source
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredSources:
+class RestoredSources(Struct, frozen=True):
     """Where a partition stands. By offset key: the offset where there is one, and the paths readers may have.
 
     `requests` are those that wait in the partition, for sources of ours or of nobody.

@@ -1,10 +1,11 @@
 """One `oci_sync` task, resolved: what a tick, a restore and a worker need to know of it. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from connector.kafka.record import partition_for
 from connector.layers.extract import ExtractOptions
@@ -17,8 +18,7 @@ Partitioner = Literal["source", "key"]
 Oversize = Literal["error", "skip", "reference"]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One `oci_sync` task, resolved: everything a tick needs to know and nothing that does IO.
 
     `settings` is the fingerprint of what shapes the records; `offset_partition` the unit of ownership.

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import OciSyncError, OutputError
 from connector.source.restore import Restorer
@@ -15,8 +16,7 @@ from connector.telemetry import Telemetry
 Limits = Mapping[str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledSource:
+class ScheduledSource(Struct, frozen=True):
     """A source and when it ticks."""
 
     ticker: OciSync
@@ -33,8 +33,7 @@ class ScheduledSource:
         return SourceId(self.source.flow, self.source.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What all partitions of a worker share.
 
     `limits` asks for max.message.bytes of the topics it is given, and leaves out those that are gone. It raises

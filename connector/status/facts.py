@@ -1,10 +1,11 @@
 """The values of the status: identities, facts of sources, sinks, partitions, flows and the worker. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
+
+from msgspec import Struct, field
 
 from connector.errors import OciSyncError
 
@@ -46,8 +47,7 @@ class PartitionState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """What readers of the topic have: the snapshot whose commit is known, by this worker or by the one before."""
 
     digest: str
@@ -56,8 +56,7 @@ class Delivered:
     committed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """The last failure in a form that can be shown: an error of the tree without its traceback."""
 
     kind: str  # the class of the error
@@ -71,8 +70,7 @@ class Problem:
         return Problem(type(error).__name__, error.reason, str(error)[:_MESSAGE_CHARACTERS], error.transient)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One finished tick that was not "unchanged", for the history of a source."""
 
     at: datetime
@@ -82,8 +80,7 @@ class Attempt:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """A partition this worker owns."""
 
     number: int
@@ -92,8 +89,7 @@ class Partition:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """All facts of one source. `watched_since` is the moment from which the next end of a tick is awaited."""
 
     id: SourceId
@@ -133,8 +129,7 @@ class Source:
         return self.watched_since + INTERVALS_UNTIL_OVERDUE * self.interval
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(Struct, frozen=True):
     """All facts of one sink. `lag_records` is None until the end of the topic was seen once."""
 
     id: SinkId
@@ -150,8 +145,7 @@ class Sink:
     writes: Mapping[str, int] = field(default_factory=dict)  # put, delete, skip
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A flow file: loaded, or the problem that keeps it out."""
 
     file: str
@@ -167,8 +161,7 @@ class Budget(NamedTuple):
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(Struct, frozen=True):
     """The facts of this process. `kafka_reachable` is None until a first answer or failure."""
 
     instance: str

@@ -1,9 +1,10 @@
 """The status at one moment: frozen, judged, and as plain values for JSON. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from connector.status.facts import Flow, Partition, PartitionState, Problem, Sink, Source, Truth, Worker
 from connector.status.verdicts import clock_time
@@ -12,8 +13,7 @@ ConditionType = Literal["Ready", "Reconciling", "Stalled"]
 Json = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """One judgement with its reason and words; `since` is when `status` last changed."""
 
     type: ConditionType
@@ -23,8 +23,7 @@ class Condition:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SourceView:
+class SourceView(Struct, frozen=True):
     """A source and what is to be said of it; `state` is its partition's, None while another worker may own it."""
 
     facts: Source
@@ -39,8 +38,7 @@ class SourceView:
         return self.state is not None
 
 
-@dataclass(frozen=True, slots=True)
-class SinkView:
+class SinkView(Struct, frozen=True):
     """A sink and what is to be said of it."""
 
     facts: Sink
@@ -49,8 +47,7 @@ class SinkView:
     stalled: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """Everything at one moment, sorted by name."""
 
     at: datetime

@@ -8,16 +8,16 @@ counted as plain numbers, so that importing this costs nothing; `server/metrics.
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Kind = Literal["counter", "gauge", "histogram"]
 Phase = Literal["resolve", "fetch", "extract", "encode", "commit"]
 TransactionResult = Literal["committed", "aborted", "fenced", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """The definition of one metric; histograms name their upper bounds."""
 
     name: str
@@ -111,8 +111,7 @@ METRICS: tuple[Metric, ...] = STATE_METRICS + EVENT_METRICS
 _BY_NAME = {metric.name: metric for metric in EVENT_METRICS}
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One value of one metric; label values in the order of the definition's labels."""
 
     name: str
@@ -120,8 +119,7 @@ class Sample:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Struct, frozen=True):
     """The observations of one histogram: how many fell at or below each bound (not cumulated), then above all."""
 
     name: str

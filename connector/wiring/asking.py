@@ -4,7 +4,8 @@ import asyncio
 import os
 import socket
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.errors import OutputError
 from connector.kafka.groups import group_members
@@ -21,8 +22,7 @@ from connector.wiring.source_half import group_of, now_ms
 _LOOK_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSource:
+class KnownSource(Struct, frozen=True):
     """A source as Kafka knows it. `task` is None where no live worker names it, `offset` before the first commit."""
 
     flow: str
@@ -37,8 +37,7 @@ class KnownSource:
         return f"{self.flow}/{self.task}" if self.task is not None else f"{self.flow} {self.artifact}"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the offsets topic and the group tell. `workers` holds the live ones only."""
 
     partitions: int

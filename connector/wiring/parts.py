@@ -4,9 +4,10 @@ import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 import connector
 from connector import allocator
@@ -32,8 +33,7 @@ _MEMBERSHIP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What a process has once, whatever it runs."""
 
     worker: WorkerFile

@@ -1,7 +1,8 @@
 """The schemas that flows need, against a schema registry: what `schemas` registers and checks, and `validate` asks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from connector.config.flow_file import Flow
 from connector.config.problem import Finding
@@ -19,8 +20,7 @@ KEY_LEVEL = "NONE"
 VALUE_LEVEL = "BACKWARD_TRANSITIVE"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """One subject that a flow needs, the schema's name, and the compatibility level it should have."""
 
     name: str

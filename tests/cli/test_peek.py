@@ -1,10 +1,10 @@
 """What `peek --snapshot` takes for the newest whole set, and how records look."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from connector.cli.output import OutputFormat

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from connector.records.commit_record import CommitFacts, end_mark, set_digest
 from tests.records.samples import PULL

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from connector.errors import OutputError, SinkError
 from connector.kafka.assignment import Assigned, Polled

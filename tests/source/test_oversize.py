@@ -1,10 +1,9 @@
 """What becomes of files that are too large for their topic."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from connector.errors import LayerError
 from connector.kafka.record import record_size_bytes

@@ -3,13 +3,14 @@
 import json
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from connector.kafka.record import Record, partition_for, record_size_bytes
 from connector.layers.extract import ExtractOptions, File

@@ -3,11 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from msgspec.structs import replace
 
 from connector.errors import OutputError
 from connector.kafka.topics import Topic as TopicFound

@@ -3,23 +3,22 @@
 Each module has a `build() -> Format`. Formats hold no state: the id that a schema registry gave is handed in.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from connector.kafka.record import Headers, Record
 from connector.records.file_record import FileRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """A record's value and the headers that the format adds to the `oci.*` ones."""
 
     value: bytes | None
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """How long a record's value is, 0 where it has none, and the headers of the format; nothing as long was made."""
 
     value_bytes: int

@@ -10,10 +10,10 @@ as a whole: an error once, then silence until a newer one. (5) Nothing is ever g
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from msgspec import Struct, field
 from pydantic import Field
 
 from connector.config.task import Duration, TaskFields
@@ -83,8 +83,7 @@ def step(state: State, event: Event) -> State:
         raise ValueError(f"a pull that is {state} cannot meet {event}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Collecting:
+class Collecting(Struct, frozen=True):
     """A pull that is under way. `first_offset` is the lowest offset seen of it in `place`."""
 
     artifact: str
@@ -95,8 +94,7 @@ class Collecting:
     expected: int
 
 
-@dataclass(slots=True)
-class _Pull:
+class _Pull(Struct):
     """The newest pull of one artifact. Its parts are let go as soon as it is no longer collecting."""
 
     facts: PullFacts

@@ -9,10 +9,10 @@ until each has a whole snapshot, nothing is deleted.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
+from msgspec import Struct
 from pydantic import Field, field_validator, model_validator
 
 from connector.config.task import Duration, Strict, TaskFields
@@ -84,8 +84,7 @@ class Fields(TaskFields):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(Struct, frozen=True):
     """The keys and values that the store should hold under the owned prefixes."""
 
     values: Mapping[str, bytes]

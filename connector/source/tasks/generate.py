@@ -1,8 +1,8 @@
 """`generate`: when the sources below it look at their registry."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec import Struct
 from pydantic import Field
 
 from connector.config.task import Duration, TaskFields
@@ -21,8 +21,7 @@ class Fields(TaskFields):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """The beat of one source."""
 
     interval: timedelta

@@ -11,11 +11,11 @@ import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
+from msgspec import Struct
 from pydantic import Field
 
 from connector import allocator, faults
@@ -327,7 +327,6 @@ class OciSync:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Extracted:
+class _Extracted(Struct, frozen=True):
     entries: Sequence[FileChange]
     close: Callable[[], None]
