@@ -6,7 +6,10 @@ import random
 import sqlite3
 import time
 import tracemalloc
+from logging.handlers import QueueHandler
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -195,3 +198,27 @@ def test_processes_may_write_at_the_same_time(tmp_path: Path) -> None:
 
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert BlobCache(tmp_path / "cache", 1 << 20).size_bytes() == 3 * 5 * 10 * 500
+
+
+def _use_many(directory: Path, start: Barrier) -> None:
+    warnings: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    logging.getLogger("connector.oci.blob_cache").addHandler(QueueHandler(warnings))
+    spool = Spool(MemoryBudget(1 << 20), SpoolDirectory(directory / "spool"))
+    data = [content(index, 500) for index in range(40)]
+    start.wait(30)
+    for _ in range(20):
+        assert len(BlobCache(directory / "cache", 1 << 20).load([descriptor(item) for item in data], spool)) == 40
+    assert warnings.empty()
+
+
+def test_processes_that_note_a_use_at_the_same_time_do_not_lock_each_other_out(tmp_path: Path, spool: Spool) -> None:
+    BlobCache(tmp_path / "cache", 1 << 20).store([keep(spool, content(index, 500)) for index in range(40)])
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(3)
+    workers = [context.Process(target=_use_many, args=(tmp_path, start)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
