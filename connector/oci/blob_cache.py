@@ -193,9 +193,7 @@ class BlobCache:
             _LOG.warning("the blob cache %s is not used this time: %s", self._directory, error)
 
 
-def _rows(
-    database: sqlite3.Connection, layers: Iterable[Descriptor]
-) -> Iterator[tuple[int, Descriptor, bytes | None]]:
+def _rows(database: sqlite3.Connection, layers: Iterable[Descriptor]) -> Iterator[tuple[int, Descriptor, bytes | None]]:
     """What is known of the layers, with the bytes of small ones.
 
     In one transaction, since locking the file for each costs two thirds of the time; and one that has ended before
