@@ -33,6 +33,7 @@ _LARGE_BYTES = 4 * 1024 * 1024
 _VERY_LARGE_BYTES = 12 * 1024 * 1024
 _INIT_SECONDS = 30.0
 _ABORT_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 _BIND_SECONDS = 15.0
 _POLL_EVERY = 256
 
@@ -253,7 +254,19 @@ def abort(producer: Producer) -> None:
 
 
 def close(producer: Producer) -> None:
-    """End the producer; what it still holds belongs to no committed transaction."""
+    """End the producer; what it still holds belongs to no committed transaction.
+
+    While no broker answers, librdkafka goes on trying to abort, without a time-out. Nobody waits for that: as soon as
+    one answers, the transaction is aborted, or was by a later producer with this id, which fenced this one.
+    """
+    closing = threading.Thread(target=_close, args=(producer,), name="kafka-close", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_SECONDS)
+    if closing.is_alive():
+        _LOG.info("a producer is left to itself: it cannot end its transaction before a broker answers")
+
+
+def _close(producer: Producer) -> None:
     try:
         producer.purge()
         producer.close()
