@@ -49,7 +49,7 @@ test: fetch ## all tests, unit and system, but those of test-long
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not long"
 
 .PHONY: test-long
-test-long: fetch ## what `make test` leaves out: slow readers, the race against oras, an outage of minutes
+test-long: fetch ## what `make test` leaves out: slow readers, the race against oras, outages of minutes
 	@$(BIN)/pytest -q -m long
 
 .PHONY: test-readers

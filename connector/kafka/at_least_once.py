@@ -7,7 +7,7 @@ records, and readers that assemble complete snapshots never see a wrong one.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,6 +17,7 @@ from connector.kafka.attempt import Prover, close, hand_over
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.membership import not_owner
 from connector.kafka.record import Record
+from connector.kafka.topics import Place
 from connector.kafka.transaction import Committed, batch_limit, check_sizes, client_limit
 
 _LOG = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class AcknowledgedWrites:
 
     async def initialise(self, limits: Mapping[str, int | None]) -> None:
         """Nothing is left open by anybody, so there is nothing to end."""
+
+    async def end_hanging(self, places: Sequence[Place], limits: Mapping[str, int | None]) -> None:
+        """There are no transactions of ours."""
 
     async def discard(self) -> None:
         """Nothing was made ready."""

@@ -20,6 +20,7 @@ from connector.errors import OutputError
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.membership import Fence, not_owner
 from connector.kafka.record import Record
+from connector.kafka.topics import Place
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ _ABORT_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
 _BIND_SECONDS = 15.0
 _POLL_EVERY = 256
+# The key of records that no reader of committed records ever sees.
+_NOTHING = b"oci-sync.aborted"
 
 
 class Prover(Protocol):
@@ -251,6 +254,30 @@ def abort(producer: Producer) -> None:
         producer.abort_transaction(_ABORT_SECONDS)
     except KafkaException as error:
         _LOG.info("abort: %s", kafka_error_of(error).str())
+
+
+def abort_in(clients: Clients, producer: Producer, places: Iterable[Place], doing: str) -> None:
+    """Abort a transaction with one record in each of these partitions, so that each gets a marker of this producer.
+
+    Raises OutputError.
+    """
+    deadline = monotonic() + _INIT_SECONDS
+    failed: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    try:
+        repeat(clients, doing, deadline, producer.begin_transaction)
+        for topic, partition in places:
+            hand_over(producer, Record(topic, partition, _NOTHING, None), delivered, deadline)
+        producer.flush(max(0.1, deadline - monotonic()))
+        repeat(clients, doing, deadline, lambda: producer.abort_transaction(max(0.1, deadline - monotonic())))
+    except KafkaException as error:
+        raise clients.error(doing, kafka_error_of(error)) from error
+    if failed:
+        raise clients.error(doing, failed[0])
 
 
 def close(producer: Producer) -> None:

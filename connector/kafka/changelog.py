@@ -17,7 +17,7 @@ from msgspec import Struct
 from connector.errors import OutputError
 from connector.kafka.clients import Clients, kafka_error_of
 from connector.kafka.record import Record
-from connector.kafka.topics import Topics
+from connector.kafka.topics import Place, Topics
 
 T = TypeVar("T")
 
@@ -71,6 +71,10 @@ class Changelog:
         """Whether the partition holds no record at all. Raises OutputError."""
         end = (await self._topics.end_offsets(topic, [partition], committed=False))[partition]
         return end == 0 or (await self._topics.start_offsets(topic, [partition]))[partition] >= end
+
+    async def held_back(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Those partitions whose readers an open transaction holds back, and at which offset. Raises OutputError."""
+        return await self._topics.held_back(places)
 
     def _read(
         self,

@@ -21,6 +21,9 @@ from connector.kafka.admin import Admin
 from connector.kafka.clients import Clients, kafka_error_of
 
 _LOG = logging.getLogger(__name__)
+
+# A topic and one of its partitions.
+Place = tuple[str, int]
 _ADMIN_SECONDS = 15.0
 _LEADER_ON_ITS_WAY = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -217,11 +220,19 @@ class Topics:
     async def end_offsets(self, topic: str, partitions: Sequence[int], *, committed: bool) -> dict[int, int]:
         """The high watermark of each partition, or with `committed` the last stable offset."""
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        return await self._offsets(topic, partitions, OffsetSpec.latest(), isolation)
+        return _of_one(await self._offsets([(topic, number) for number in partitions], OffsetSpec.latest(), isolation))
 
     async def start_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """The first offset of each partition."""
-        return await self._offsets(topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        places = [(topic, number) for number in partitions]
+        return _of_one(await self._offsets(places, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED))
+
+    async def held_back(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Those partitions whose readers a transaction holds back, and where: the last stable offset."""
+        latest = OffsetSpec.latest()
+        ends = await self._offsets(places, latest, IsolationLevel.READ_UNCOMMITTED)
+        stable = await self._offsets(places, latest, IsolationLevel.READ_COMMITTED)
+        return {place: offset for place, offset in stable.items() if offset < ends[place]}
 
     def _check(self, spec: TopicSpec, topic: Topic) -> None:
         for cause, remedy in misfits(spec, topic, self._clients.bootstrap):
@@ -295,32 +306,36 @@ class Topics:
             configs[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
         return configs
 
-    async def _offsets(
-        self, topic: str, partitions: Sequence[int], spec: OffsetSpec, isolation: IsolationLevel
-    ) -> dict[int, int]:
-        found: dict[int, int] = {}
-        waiting = list(partitions)
+    async def _offsets(self, places: Sequence[Place], spec: OffsetSpec, isolation: IsolationLevel) -> dict[Place, int]:
+        found: dict[Place, int] = {}
+        waiting = list(places)
         deadline = asyncio.get_running_loop().time() + _ADMIN_SECONDS
         while waiting:
             futures = self.admin.client.list_offsets(
-                {TopicPartition(topic, partition): spec for partition in waiting},
+                {TopicPartition(*place): spec for place in waiting},
                 isolation_level=isolation,
                 request_timeout=_ADMIN_SECONDS,
             )
             waiting = []
             for partition, future in futures.items():
+                place = (partition.topic, partition.partition)
                 try:
-                    found[partition.partition] = (await asyncio.wrap_future(future)).offset
+                    found[place] = (await asyncio.wrap_future(future)).offset
                 except KafkaException as raised:
                     error = kafka_error_of(raised)
                     # A topic that was just made, or whose leader moved, has no leader that answers for a moment.
                     if error.code() not in _LEADER_ON_ITS_WAY or asyncio.get_running_loop().time() > deadline:
-                        doing = f"asking for the offsets of {topic}[{partition.partition}]"
+                        doing = f"asking for the offsets of {partition.topic}[{partition.partition}]"
                         raise self.admin.error(doing, error) from raised
-                    waiting.append(partition.partition)
+                    waiting.append(place)
             if waiting:
                 await asyncio.sleep(0.1)
                 # librdkafka keeps the leader, and its epoch, that it knew until somebody asks for metadata anew.
                 with contextlib.suppress(KafkaException):
                     await self._clients.call(self.admin.client.list_topics, None, _ADMIN_SECONDS)
         return found
+
+
+def _of_one(offsets: Mapping[Place, int]) -> dict[int, int]:
+    """By partition alone, where all are of one topic."""
+    return {number: offset for (_, number), offset in offsets.items()}

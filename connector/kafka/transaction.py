@@ -4,12 +4,13 @@ Rules. (1) A producer serves one transaction and is thrown away: no torn transac
 broken sequence after a refused record. (2) The transactional id is `<group>-<partition>`, so initialising a producer
 aborts at once what a crashed owner left open. (3) Sizes are checked before begin. (4) A commit without an answer is
 settled: a new producer ends the old transaction, then the offset is read back and its bytes tell. (5) Nothing in here
-waits for a registry. What happens between begin and commit is in `attempt.py`.
+waits for a registry. (6) A new owner sees to it that no older transaction hangs in a partition it will write to: the
+next commit would commit that too. What happens between begin and commit is in `attempt.py`.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from time import monotonic
 from typing import Protocol
@@ -19,10 +20,11 @@ from msgspec import Struct
 
 from connector import faults
 from connector.errors import OutputError
-from connector.kafka.attempt import Attempt, OutcomeUnknown, Prover, close, initialise
+from connector.kafka.attempt import Attempt, OutcomeUnknown, Prover, abort_in, close, initialise
 from connector.kafka.changelog import Changelog
 from connector.kafka.clients import Clients
 from connector.kafka.record import Record, sizes_of
+from connector.kafka.topics import Place
 from connector.telemetry import TransactionResult
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ FENCES = frozenset({"Fenced", "NotOwner"})
 # The transaction holds a local burst only (100 MB took 0.4 s), so a minute is a hundred times what it needs.
 TRANSACTION_SECONDS = 60.0
 _GRACE_SECONDS = 5.0
+# A transaction of another owner that is under way moves on meanwhile.
+_LOOKS = 3
+_LOOK_SECONDS = 0.2
 # Where the cluster hides a topic's settings: the broker's default for max.message.bytes.
 _ASSUMED_MESSAGE_BYTES = 1_048_588
 
@@ -64,6 +69,10 @@ class Writes(Protocol):
 
     async def initialise(self, limits: Mapping[str, int | None]) -> None:
         """Make ready; end what a crashed owner left open."""
+        ...
+
+    async def end_hanging(self, places: Sequence[Place], limits: Mapping[str, int | None]) -> None:
+        """End the transactions that hang in these partitions, though their coordinator holds them for ended."""
         ...
 
     async def discard(self) -> None:
@@ -120,6 +129,38 @@ class Transactions:
         async with self._lock:
             if self._ready is None:
                 await self._make_ready(limits)
+
+    async def end_hanging(self, places: Sequence[Place], limits: Mapping[str, int | None]) -> None:
+        """Abort what is left open in these partitions by an owner of this id; to be called when `initialise` returned.
+
+        Everything of this id is ended then, unless a marker got lost: a coordinator passes over partitions that have no
+        leader at the moment (seen in Kafka 4.4, when a broker comes back after the transaction's time-out). Such a
+        transaction holds readers for ever, and a marker names the producer, not the transaction: the next commit would
+        make its records visible. So does an abort end it. Transactions of others that are open now are left alone by
+        it, and cost one aborted record. Raises OutputError.
+        """
+        held = await self._changelog.held_back(places)
+        for _ in range(_LOOKS):
+            if not held:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+            again = await self._changelog.held_back(list(held))
+            held = {place: offset for place, offset in again.items() if held[place] == offset}
+        if not held:
+            return
+        names = ", ".join(f"{topic}[{partition}] at {offset}" for (topic, partition), offset in sorted(held.items()))
+        doing = f"ending transactions of {self._transactional_id} that may hang in {names}"
+        async with self._lock:
+            producer, started = await self._take(limits), monotonic()
+            try:
+                await asyncio.shield(self._clients.call(abort_in, self._clients, producer, sorted(held), doing))
+            finally:
+                self._ended("aborted", monotonic() - started)
+                await asyncio.shield(self._clients.call(close, producer))
+        _LOG.warning(
+            "an open transaction held readers back in %s: aborted, if it was one of %s that lost its end",
+            names, self._transactional_id,
+        )  # fmt: skip
 
     def restored(self) -> None:
         """The partition was read anew, behind a new producer: what was in doubt is known."""

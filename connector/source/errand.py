@@ -44,6 +44,7 @@ async def run_errand(
         await owner.wait_for(partition, group.name)
         writes = writes_of(group, clients, ownership, changelog, partition)
         await writes.initialise(limits)
+        await writes.end_hanging([(group.offsets_topic, partition)], limits)
         restored = await changelog.read(group.offsets_topic, [partition], lambda record: record.value)
         value = restored[partition].entries.get(request.offset_key)
         # A reset must work on an offset that cannot be read: it is the cure for it.

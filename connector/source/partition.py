@@ -139,6 +139,9 @@ class OwnedPartition:
         await self.prepare()
         self._gone = self._topics - self._limits.keys()
         sources = [one.source for one in self.sources if one.source.topic not in self._gone]
+        written = {(source.topic, number) for source in sources for number in source.record_partitions}
+        written.add((self._around.offsets_topic, self.number))
+        await self._transactions.end_hanging(sorted(written), self._limits)
         restored = await self._around.restorer.restore(self.number, sources)
         self._transactions.restored()
         self._position = restored.position

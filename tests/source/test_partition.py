@@ -73,6 +73,9 @@ class Writer:
             self.is_ready = True
             self.made += 1
 
+    async def end_hanging(self, places: Sequence[tuple[str, int]], limits: Mapping[str, int | None]) -> None:
+        pass
+
     async def discard(self) -> None:
         if self.is_ready:
             self.is_ready = False

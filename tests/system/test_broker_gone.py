@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connector.kafka.attempt import abort, close, initialise
 from connector.kafka.clients import Clients
 from tests.fakes.registry import FakeRegistry
-from tests.system.product import Product, Running
+from tests.system.product import Product, Running, assert_whole
 from tests.system.servers import Broker, start_broker
 
 pytestmark = pytest.mark.system
@@ -65,11 +65,27 @@ def killed_amid_a_transaction(broker: Broker, running: Running) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("point", ["records_sent", "offsets_sent"])
-def test_a_single_run_ends_and_says_that_no_broker_answers(product: Product, broker: Broker, point: str) -> None:
-    with product.running("--once", "--only", "source", env={"OCI_SYNC_FAULT": f"stop:{point}"}) as run:
+def test_a_single_run_ends_and_says_that_no_broker_answers(product: Product, broker: Broker) -> None:
+    with product.running("--once", "--only", "source", env={"OCI_SYNC_FAULT": "stop:records_sent"}) as run:
         killed_amid_a_transaction(broker, run)
 
         assert run.process.wait(240) == 1
 
     assert "(KafkaUnreachable)" in run.text()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_worker_goes_on_after_an_outage_longer_than_its_transaction(product: Product, broker: Broker) -> None:
+    with product.running("--only", "source", env={"OCI_SYNC_FAULT": "stop:offsets_sent"}) as run:
+        killed_amid_a_transaction(broker, run)
+        time.sleep(90)
+        broker.start()
+
+        (pull,) = product.wait_for_pulls(1, seconds=120)
+        time.sleep(10)
+
+        assert product.wait_for_pulls(1) == [pull]
+        assert_whole(pull)
+        assert "held readers back" in run.text()
+        assert run.end(60) == 0
